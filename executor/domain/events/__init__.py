@@ -1,0 +1,52 @@
+"""The catalogue: every type of event there is, by its name in the log.
+
+A name, once released, never changes its meaning; a new shape of its data gets an upcaster in `storage/codec.py`.
+"""
+
+from __future__ import annotations
+
+from executor.domain.events import apikey, execution, webhook, workflow
+from executor.domain.events.base import (
+    ComponentFacts,
+    Event,
+    ExecutionFacts,
+    Fact,
+    Failure,
+    Stamp,
+)
+
+_CLASSES: tuple[type[Event], ...] = (
+    workflow.WorkflowCreated,
+    workflow.WorkflowUpdated,
+    workflow.WorkflowActivated,
+    workflow.WorkflowDeactivated,
+    workflow.WorkflowArchived,
+    workflow.WorkflowDeleted,
+    execution.ExecutionCreated,
+    execution.ExecutionStarted,
+    execution.ExecutionReclaimed,
+    execution.ExecutionCompleted,
+    execution.ExecutionFailed,
+    execution.ExecutionCancelled,
+    execution.ComponentStarted,
+    execution.ComponentCompleted,
+    execution.ComponentFailed,
+    execution.ComponentRetryScheduled,
+    execution.ComponentSkipped,
+    execution.ComponentCancelled,
+    execution.TimerScheduled,
+    execution.TimerFired,
+    execution.LogWritten,
+    webhook.WebhookCreated,
+    webhook.WebhookUpdated,
+    webhook.WebhookDisabled,
+    webhook.WebhookEnabled,
+    webhook.WebhookDeleted,
+    webhook.DeliveryExhausted,
+    apikey.ApiKeyCreated,
+    apikey.ApiKeyRevoked,
+)
+
+CATALOGUE: dict[str, type[Event]] = {cls.type: cls for cls in _CLASSES}
+
+__all__ = ["CATALOGUE", "ComponentFacts", "Event", "ExecutionFacts", "Fact", "Failure", "Stamp"]

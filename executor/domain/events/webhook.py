@@ -1,0 +1,88 @@
+"""Facts about webhook endpoints and their deliveries.
+
+What is secret in them (`secret`, header values, credentials) is sealed text: see `executor/sealing.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from executor.domain.events.base import Event
+from executor.domain.values import Instant, RetryPolicy
+
+
+class EndpointFilters(Struct, frozen=True, kw_only=True):
+    """Empty lists let everything through; `condition` is CEL over the body of the request."""
+
+    workflow_ids: tuple[str, ...] = ()
+    project_ids: tuple[str, ...] = ()
+    priority_levels: tuple[int, ...] = ()
+    condition: str | None = None
+
+
+class EndpointAuthentication(Struct, frozen=True, kw_only=True):
+    """`type` is none, bearer, basic or header; `sealed` holds the credential, `name` a header's or a user's."""
+
+    type: str = "none"
+    name: str | None = None
+    sealed: str | None = None
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """An endpoint as the log keeps it."""
+
+    url: str
+    events: tuple[str, ...]
+    description: str | None
+    sealed_secret: str
+    active: bool
+    filters: EndpointFilters
+    authentication: EndpointAuthentication
+    sealed_headers: dict[str, str]
+    timeout_seconds: float
+    retry_policy: RetryPolicy
+    max_in_flight: int
+    ordered: bool
+    previous_sealed_secret: str | None = None
+    previous_secret_expires_at: Instant | None = None
+
+
+class WebhookCreated(Event, frozen=True, kw_only=True):
+    type: ClassVar[str] = "webhook.created"
+    endpoint: Endpoint
+
+
+class WebhookUpdated(Event, frozen=True, kw_only=True):
+    """The whole endpoint after the change; `changed` names the fields that differ."""
+
+    type: ClassVar[str] = "webhook.updated"
+    endpoint: Endpoint
+    changed: tuple[str, ...]
+
+
+class WebhookDisabled(Event, frozen=True, kw_only=True):
+    type: ClassVar[str] = "webhook.disabled"
+    reason: str
+
+
+class WebhookEnabled(Event, frozen=True, kw_only=True):
+    type: ClassVar[str] = "webhook.enabled"
+
+
+class WebhookDeleted(Event, frozen=True, kw_only=True):
+    type: ClassVar[str] = "webhook.deleted"
+
+
+class DeliveryExhausted(Event, frozen=True, kw_only=True):
+    """Every attempt at a delivery failed. `event_position` is the position of the event that it carried."""
+
+    type: ClassVar[str] = "delivery.exhausted"
+    delivery_id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    event_position: int | None
+    attempt_count: int
+    last_error: str

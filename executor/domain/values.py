@@ -1,0 +1,156 @@
+"""Small values that every room speaks: instants, statuses, priorities, retry policies, progress, ids.
+
+Pure: the caller brings the time and fresh ids. Instants are RFC 3339 in UTC with exactly three fractional
+digits and `Z`, so that comparing two of them as text compares them in time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, NewType
+
+from msgspec import Meta, Struct
+
+Instant = NewType("Instant", str)
+"""`2026-01-31T12:00:00.000Z`: fixed width, so text order is time order."""
+
+Json = Any
+"""A JSON value whose shape is not ours to know."""
+
+_ULID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+
+def instant(moment: datetime) -> Instant:
+    """The aware `moment` as an instant, cut to milliseconds."""
+    utc = moment.astimezone(UTC)
+    return Instant(f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z")
+
+
+def moment(at: Instant) -> datetime:
+    return datetime.fromisoformat(at)
+
+
+def plus(at: Instant, seconds: float) -> Instant:
+    """`at` and some seconds; stops at the year 9999 instead of overflowing."""
+    try:
+        return instant(moment(at) + timedelta(seconds=seconds))
+    except OverflowError:
+        return Instant("9999-12-31T23:59:59.999Z")
+
+
+def seconds_between(start: Instant, end: Instant) -> float:
+    """Seconds from start to end with milliseconds; 0 where the clock went backwards."""
+    return max(0.0, round((moment(end) - moment(start)).total_seconds(), 3))
+
+
+def is_ulid(text: str) -> bool:
+    return _ULID.fullmatch(text) is not None
+
+
+def derived_id(base: str, *parts: str) -> str:
+    """A ULID with the time of the ULID `base`, fixed by base and parts: doing a thing twice names it once."""
+    digest = hashlib.sha256("\0".join((base, *parts)).encode()).digest()
+    number = int.from_bytes(digest[:10])
+    chance = "".join(_ULID_ALPHABET[(number >> shift) & 31] for shift in range(75, -1, -5))
+    return base[:10] + chance
+
+
+class WorkflowStatus(StrEnum):
+    DRAFT = "draft"
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+
+
+class ExecutionStatus(StrEnum):
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+
+    @property
+    def is_ended(self) -> bool:
+        return self in _ENDED
+
+
+_ENDED = frozenset(
+    {
+        ExecutionStatus.COMPLETED,
+        ExecutionStatus.FAILED,
+        ExecutionStatus.CANCELLED,
+        ExecutionStatus.TERMINATED,
+    }
+)
+LIVE_STATUSES = tuple(status for status in ExecutionStatus if not status.is_ended)
+
+
+class ComponentStatus(StrEnum):
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_settled(self) -> bool:
+        return self in _SETTLED
+
+
+_SETTLED = frozenset(
+    {
+        ComponentStatus.COMPLETED,
+        ComponentStatus.FAILED,
+        ComponentStatus.SKIPPED,
+        ComponentStatus.CANCELLED,
+    }
+)
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+PRIORITY_WORDS = {"low": 3, "medium": 5, "normal": 5, "high": 8, "critical": 10, "urgent": 10}
+DEFAULT_PRIORITY = 5
+
+
+class Progress(Struct, frozen=True):
+    """How far an execution is. Settled components count, skipped ones too; the percentage is floored."""
+
+    current_component: str | None
+    completed_components: int
+    total_components: int
+    percentage: int
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When to try again. `max_attempts` includes the first; delays are seconds."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
+    initial_delay_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 5.0
+    max_delay_seconds: Annotated[float, Meta(ge=0, le=604_800)] = 36_000.0
+    backoff_multiplier: Annotated[float, Meta(ge=1, le=100)] = 3.0
+
+    def delay(self, failures: int, jitter: float = 0.0) -> float:
+        """Seconds to wait after the `failures`-th failure (from 1), with `jitter` in -1 to 1 of a fifth of it."""
+        exponent = min(failures - 1, 64)
+        try:
+            grown = self.initial_delay_seconds * self.backoff_multiplier**exponent
+        except OverflowError:
+            grown = math.inf
+        return round(min(grown, self.max_delay_seconds) * (1 + 0.2 * jitter), 3)
