@@ -7,12 +7,14 @@ A backend raises nothing of its driver's: only `Conflict`, `NameTaken`, and `err
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from executor.domain.events import Event, Fact
+from executor.domain.aggregate import Aggregate as Aggregate
+from executor.domain.aggregate import Row as Row
+from executor.domain.events import Event
 from executor.domain.values import Instant
 
 NEW: Final = 0
@@ -69,33 +71,7 @@ class NewEvent(NamedTuple):
     event: Event
 
 
-class Row(Struct, frozen=True, kw_only=True):
-    """The whole state of one thing as its table holds it: fields are columns, `document` is JSON bytes.
-
-    `version` is its stream's, so that a rebuild never overwrites a newer row.
-    """
-
-    table: ClassVar[str]
-    key: ClassVar[tuple[str, ...]] = ("id",)
-
-
-S = TypeVar("S")
 R = TypeVar("R", bound=Row)
-
-
-class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
-    """A kind of stream, as the composition root registers it with the store.
-
-    A stream is named `prefix:id`. `evolve` folds facts into a new state and never changes the one it got.
-    `rows(before, after)` are the rows that differ between two states (all of them where `before` is the initial one).
-    `name` is what must be unique among all streams while this state holds, such as `workflow:ORG:report`.
-    """
-
-    prefix: str
-    initial: Callable[[], S]
-    evolve: Callable[[S, Sequence[Fact]], S]
-    rows: Callable[[S, S], Sequence[Row]]
-    name: Callable[[S], str | None]
 
 
 class StreamAppend(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
     """The immutable header of a run: whatever comes later needs only this and the later event."""
 
     type: ClassVar[str] = "execution.created"
+    workflow_id: str
     workflow_version: int
     workflow_status: str
     definition: Definition

@@ -1,0 +1,38 @@
+"""What every kind of stream is to the store: how its events fold, which rows follow, which name it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from msgspec import Struct
+
+from executor.domain.events import Fact
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """The whole state of one thing as its table holds it: fields are columns, `document` is JSON bytes.
+
+    `version` is its stream's, so that a rebuild never overwrites a newer row.
+    """
+
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]] = ("id",)
+
+
+S = TypeVar("S")
+
+
+class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
+    """A kind of stream, as the composition root registers it with the store.
+
+    A stream is named `prefix:id`. `evolve` folds facts into a new state and never changes the one it got.
+    `rows(before, after)` are the rows that differ between two states (all of them where `before` is the initial one).
+    `name` is what must be unique among all streams while this state holds, such as `workflow:ORG:report`.
+    """
+
+    prefix: str
+    initial: Callable[[], S]
+    evolve: Callable[[S, Sequence[Fact]], S]
+    rows: Callable[[S, S], Sequence[Row]]
+    name: Callable[[S], str | None]

@@ -1,0 +1,138 @@
+"""References in configs: `${workflow.input.x}`, `${component.output.y}`, `${execution.id}`, `{{parameter}}`.
+
+They are paths, resolved without evaluating anything. A text that is one reference takes its value with its type;
+inside a longer text the value is written out (JSON where it is not a text, nothing where it is null). A path that
+leads nowhere is null. `$${` stands for a literal `${`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+_TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\{\{([^{}]*)\}\}")
+_STEP = re.compile(r"(?:^|\.)([A-Za-z0-9_-]+)|\[(\d{1,9})\]")
+
+
+class Root(StrEnum):
+    """Where a path starts."""
+
+    INPUT = "input"
+    PARAMETER = "parameter"
+    COMPONENT = "component"
+    EXECUTION = "execution"
+
+
+class Reference(NamedTuple):
+    """`name` is the component's id for COMPONENT, the parameter's for PARAMETER and INPUT (empty for all of it)."""
+
+    text: str
+    root: Root
+    name: str
+    path: tuple[str, ...]
+
+
+class BadReference(NamedTuple):
+    text: str
+    why: str
+
+
+Lookup = Callable[[Reference], Any]
+
+
+def _split(path: str) -> tuple[str, ...] | None:
+    """`a.b[0].c` → ("a", "b", "0", "c"); None where it is not a path."""
+    steps: list[str] = []
+    end = 0
+    for match in _STEP.finditer(path):
+        if match.start() != end:
+            return None
+        steps.append(match[1] if match[1] is not None else match[2])
+        end = match.end()
+    return tuple(steps) if steps and end == len(path) else None
+
+
+def _parse(match: re.Match[str]) -> Reference | BadReference:
+    text = match[0]
+    if match[2] is not None:
+        steps = _split(match[2].strip())
+        if steps is None:
+            return BadReference(text, "write it as {{parameter}}")
+        return Reference(text, Root.PARAMETER, steps[0], steps[1:])
+    steps = _split(match[1].strip())
+    if steps is None:
+        return BadReference(text, "write it as ${workflow.input.name} or ${component.output.name}")
+    if steps[:2] == ("workflow", "input"):
+        return Reference(text, Root.INPUT, steps[2] if len(steps) > 2 else "", steps[3:])
+    if steps[0] == "execution" and len(steps) == 2:
+        return Reference(text, Root.EXECUTION, steps[1], ())
+    if len(steps) > 1 and steps[1] == "output":
+        return Reference(text, Root.COMPONENT, steps[0], steps[2:])
+    return BadReference(text, "it must start with workflow.input, or with a component's id and .output")
+
+
+def find(value: Any, field: str) -> Iterator[tuple[str, Reference | BadReference]]:
+    """Every reference in a JSON value, with the path of the text that holds it."""
+    if isinstance(value, str):
+        for match in _TOKEN.finditer(value):
+            if match[0] != "$${":
+                yield field, _parse(match)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from find(inner, f"{field}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from find(inner, f"{field}[{index}]")
+
+
+def holds_reference(text: str) -> bool:
+    return any(match[0] != "$${" for match in _TOKEN.finditer(text))
+
+
+def walk(value: Any, path: tuple[str, ...]) -> Any:
+    """What a path leads to inside a JSON value; null where it leads nowhere."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def resolve(value: Any, lookup: Lookup) -> Any:
+    """The value with its references replaced by what `lookup` answers. Bad ones stay as they are."""
+    if isinstance(value, str):
+        return _resolve_text(value, lookup)
+    if isinstance(value, dict):
+        return {key: resolve(inner, lookup) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [resolve(inner, lookup) for inner in value]
+    return value
+
+
+def _resolve_text(text: str, lookup: Lookup) -> Any:
+    if "{" not in text:
+        return text
+    whole = _TOKEN.fullmatch(text)
+    if whole is not None and whole[0] != "$${":
+        reference = _parse(whole)
+        return lookup(reference) if isinstance(reference, Reference) else text
+
+    def written(match: re.Match[str]) -> str:
+        if match[0] == "$${":
+            return "${"
+        reference = _parse(match)
+        if isinstance(reference, BadReference):
+            return match[0]
+        found = lookup(reference)
+        if found is None:
+            return ""
+        return found if isinstance(found, str) else msgspec.json.encode(found).decode()
+
+    return _TOKEN.sub(written, text)
