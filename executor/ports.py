@@ -345,6 +345,10 @@ class Deliveries(Protocol):
     async def fan_out(self, name: str, checkpoint: int, deliveries: Sequence[Delivery]) -> None:
         """Writes deliveries (those whose id exists are left alone) and the checkpoint in one transaction."""
 
+    async def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Writes deliveries (those whose id exists are left alone); no checkpoint moves. For those that do not come
+        from the fan-out, such as a test event."""
+
     async def claim(
         self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
     ) -> list[Delivery]:
@@ -353,11 +357,17 @@ class Deliveries(Protocol):
         ordered one only the oldest that has not ended. They come back as in_flight with `attempt_count` raised."""
 
     async def settle(self, settled: Sequence[Settled]) -> None:
-        """Writes attempts and what they made of their deliveries, in one transaction. A delivery that is no
-        longer in flight under this attempt (cancelled, or claimed again) keeps its status."""
+        """Writes attempts and what they made of their deliveries, in one transaction. One that was claimed again
+        since (its `attempt_count` is another) keeps its status. One that was cancelled while this attempt was under
+        way takes an end (succeeded, exhausted), which is the truth, but not a retry: then it stays cancelled."""
 
     async def release(self, ids: Sequence[str], now: Instant) -> None:
         """Gives claimed deliveries back unsent: due at once, the attempt not counted."""
+
+    async def release_all(self, now: Instant) -> int:
+        """For the store that only one process can hold: whatever is in flight at its start was being sent by a process
+        that is dead. Makes it due at once instead of at the end of its lease (the attempt stays counted: it may have
+        arrived); answers how many."""
 
     async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
         """Cancels what has not ended; answers how many."""
