@@ -32,11 +32,15 @@ class Metadata(Struct, frozen=True, kw_only=True):
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
-    """An event as it stands in the log. `data` is its JSON exactly as stored; `hash` 32 bytes."""
+    """An event as it stands in the log. `data` is its JSON exactly as stored; `hash` 32 bytes.
+
+    `schema` counts the shapes that the data of its type has had: upcasters bring older ones to the newest.
+    """
 
     position: int
     id: str
     type: str
+    schema: int = 1
     time: Instant
     organization_id: str
     stream: str
