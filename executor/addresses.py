@@ -1,8 +1,8 @@
 """Which addresses a request to the outside may reach, and how many ways there are to write one.
 
-Pure. An address may be reached if it is globally routable unicast (the special-purpose registries of IANA, RFC 6890 and
-its updates) or lies in a network that the operator allowed. Forms that carry an IPv4 address inside (mapped, 6to4,
-NAT64, …) are judged by the address that a packet would end at.
+Pure. An address may be reached if it is globally routable unicast (the special-purpose registries of IANA, RFC 6890
+and its updates) or lies in a network that the operator allowed. Forms that carry an IPv4 address inside (mapped,
+6to4, NAT64, …) are judged by the address that a packet would end at.
 """
 
 from __future__ import annotations
