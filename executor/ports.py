@@ -146,8 +146,9 @@ class EventLog(Protocol):
     async def stream(self, stream: str, after: int = 0) -> list[Recorded]:
         """The events of a stream in order, after a version (exclusive)."""
 
-    async def load(self, stream: str) -> tuple[Any, int]:
-        """The fold of a stream and its version: `(initial, NEW)` where there is none."""
+    async def load(self, stream: str, known: tuple[Any, int] | None = None) -> tuple[Any, int]:
+        """The fold of a stream and its version: `(initial, NEW)` where there is none. Where the caller has an earlier
+        fold and its version, only what came since is read."""
 
     def tail(self, after: int) -> AsyncIterator[Sequence[Recorded]]:
         """Every event after a position, in batches, for ever: no gap, no repeat. Ends when the log closes."""

@@ -75,18 +75,21 @@ class Graph:
     A connection is named by its index in `definition.connections`; that is what events record as `taken`.
     """
 
-    __slots__ = ("components", "connections", "definition", "inbound", "outgoing")
+    __slots__ = ("_masks", "_numbers", "components", "connections", "definition", "inbound", "incoming", "outgoing")
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
         self.connections = definition.connections
         self.components: dict[str, ComponentSpec] = {spec.id: spec for spec in definition.components}
+        self._masks: dict[str, int] | None = None
+        self._numbers: dict[str, int] = {}
         self.outgoing: dict[str, list[int]] = {id: [] for id in self.components}
-        self.inbound: dict[str, int] = dict.fromkeys(self.components, 0)
+        self.incoming: dict[str, list[int]] = {id: [] for id in self.components}
         for index, connection in enumerate(definition.connections):
-            if connection.source in self.outgoing and connection.target in self.inbound:
+            if connection.source in self.outgoing and connection.target in self.incoming:
                 self.outgoing[connection.source].append(index)
-                self.inbound[connection.target] += 1
+                self.incoming[connection.target].append(index)
+        self.inbound: dict[str, int] = {id: len(indices) for id, indices in self.incoming.items()}
 
     @property
     def roots(self) -> list[str]:
@@ -108,17 +111,24 @@ class Graph:
                     waiting.append(target)
         return found
 
-    def ancestors(self, of: str) -> set[str]:
-        """Everything that leads to `of`."""
-        sources: dict[str, list[str]] = {id: [] for id in self.components}
-        for connection in self.connections:
-            if connection.target in sources and connection.source in sources:
-                sources[connection.target].append(connection.source)
-        found: set[str] = set()
-        waiting = list(sources.get(of, ()))
-        while waiting:
-            source = waiting.pop()
-            if source not in found:
-                found.add(source)
-                waiting.extend(sources[source])
-        return found
+    def is_ancestor(self, source: str, target: str) -> bool:
+        """Does `source` come before `target`? On a cycle everything does."""
+        masks = self._ancestor_masks()
+        return target not in masks or bool(masks[target] >> self._numbers[source] & 1)
+
+    def _ancestor_masks(self) -> dict[str, int]:
+        """For each component that is not on or behind a cycle: its ancestors, a bit each."""
+        if self._masks is None:
+            self._numbers = {id: number for number, id in enumerate(self.components)}
+            self._masks = {}
+            left, behind = dict(self.inbound), dict.fromkeys(self.components, 0)
+            free = self.roots
+            while free:
+                source = free.pop()
+                self._masks[source] = behind[source]
+                for target in self.targets(source):
+                    behind[target] |= behind[source] | 1 << self._numbers[source]
+                    left[target] -= 1
+                    if left[target] == 0:
+                        free.append(target)
+        return self._masks

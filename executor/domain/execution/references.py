@@ -43,6 +43,17 @@ def output_of(state: State, id: str) -> Any:
     return component.output_data if component and component.status is ComponentStatus.COMPLETED else None
 
 
+def steps_of(state: State) -> dict[str, Any]:
+    """`steps` in conditions: every component of the graph with its status and output (null unless it completed)."""
+    return {
+        id: {
+            "status": str(state.components[id].status) if id in state.components else ComponentStatus.PENDING.value,
+            "output": output_of(state, id),
+        }
+        for id in state.map.components
+    }
+
+
 def lookup_in(state: State) -> Lookup:
     """Resolves references against a run as it stands."""
 

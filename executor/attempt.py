@@ -1,0 +1,201 @@
+"""One attempt at one component: resolve its config, check it, run it under its deadline, judge what came of it.
+
+Whatever happens becomes an input to the decider; nothing here touches the log. Conditions of the connections that
+lead on are evaluated here, once, and recorded with the result as `taken`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from executor.components.base import Component, ComponentError, Context, Output, Suspend
+from executor.components.registry import Registry
+from executor.domain.definition import ConnectionType
+from executor.domain.errors import Code
+from executor.domain.events import Failure
+from executor.domain.execution.decide import Completed, Failed, Input, LogLine, Suspended, TimerDue
+from executor.domain.execution.references import facts_of, input_of, lookup_in, output_of, steps_of
+from executor.domain.execution.state import ComponentState, State
+from executor.domain.references import resolve
+from executor.domain.secrets import redact
+from executor.domain.values import LogLevel
+from executor.egress import Egress
+from executor.expressions import CONDITION_VARIABLES, ExpressionError, is_true
+from executor.secrets import Opener, open_config
+from executor.shapes import problems_of
+
+MAX_OUTPUT_BYTES = 1024 * 1024
+_logger = structlog.get_logger(__name__)
+
+
+class Attempts:
+    """Runs components. Holds what they need from outside."""
+
+    def __init__(self, registry: Registry, egress: Egress, opener: Opener) -> None:
+        self._registry = registry
+        self._egress = egress
+        self._opener = opener
+
+    async def attempt(self, state: State, id: str) -> Input:
+        """What comes of the component that `state` says is running. Raises only `CancelledError`."""
+        known, opened = state.components[id], set[str]()
+        try:
+            component = self._component(known.type)
+            answer = await self._run(component, state, known, opened)
+            return self._judged(state, known, answer, opened)
+        except ComponentError as error:
+            return self._failed(state, known, error, opened)
+        except Exception:
+            _logger.exception(
+                "component.crashed", execution_id=state.run.id, component_id=id, component_type=known.type
+            )
+            return self._failed(state, known, ComponentError(f"the component '{known.type}' crashed"), opened)
+
+    def timer_due(self, state: State, id: str) -> Input:
+        """The input for a suspended component whose time has come."""
+        try:
+            return TimerDue(id, None, taken_on_completion(state, id, None))
+        except ExpressionError as error:
+            failure = Failure(code=Code.COMPONENT_ERROR, message=str(error), component_id=id)
+            return Failed(id, state.components[id].attempt, failure, False, taken_on_failure(state, id))
+
+    def _component(self, type: str) -> Component:
+        if type not in self._registry:
+            raise ComponentError(f"there is no component type '{type}' here any more")
+        return self._registry[type]
+
+    async def _run(
+        self, component: Component, state: State, known: ComponentState, opened: set[str]
+    ) -> Output | Suspend:
+        spec = state.map.components[known.id]
+        config = resolve(spec.config, lookup_in(state))
+        if component.goes_outside:
+            config = await open_config(self._opener, state.run.organization_id, config, opened)
+        problems = problems_of(self._registry.validator(known.type), config, "config")
+        if problems:
+            raise ComponentError("; ".join(problem.message for problem, _ in problems))
+        context = Context(
+            execution_id=state.run.id,
+            component_id=known.id,
+            attempt=known.attempt,
+            idempotency_key=f"{state.run.id}/{known.id}/{known.iteration or '-'}/{known.generation}",
+            config=config,
+            input=input_of(state),
+            variables=Variables(state, _source_output(state, known.id)),
+            first_started_at=known.first_started_at or state.run.created_at,
+            egress=self._egress,
+        )
+        limit = spec.timeout_seconds or component.default_timeout
+        if limit is None:
+            return await component.run(context)
+        try:
+            async with asyncio.timeout(limit):
+                return await component.run(context)
+        except TimeoutError:
+            message = f"'{known.id}' did not end within {limit:g} seconds"
+            raise ComponentError(message, code=Code.TIMEOUT_ERROR, temporary=True) from None
+
+    def _judged(self, state: State, known: ComponentState, answer: Output | Suspend, opened: set[str]) -> Input:
+        if isinstance(answer, Suspend):
+            return Suspended(known.id, known.attempt, answer.until)
+        value = redact(answer.value, opened) if opened else answer.value
+        try:
+            size = len(msgspec.json.encode(value))
+        except (TypeError, ValueError, RecursionError):
+            raise ComponentError("the output is not JSON") from None
+        if size > MAX_OUTPUT_BYTES:
+            raise ComponentError(
+                f"the output has {size} bytes, more than {MAX_OUTPUT_BYTES}", code=Code.OUTPUT_TOO_LARGE
+            )
+        try:
+            taken = taken_on_completion(state, known.id, value)
+        except ExpressionError as error:
+            raise ComponentError(str(error)) from None
+        logs = tuple(line._replace(message=redact(line.message, opened)) for line in answer.logs)
+        return Completed(known.id, known.attempt, value, taken, logs)
+
+    def _failed(self, state: State, known: ComponentState, error: ComponentError, opened: set[str]) -> Failed:
+        message = redact(error.message, opened)
+        failure = Failure(
+            code=error.code, message=message, component_id=known.id, details=redact(error.details, opened)
+        )
+        line = LogLine(LogLevel.ERROR, message)
+        return Failed(
+            known.id,
+            known.attempt,
+            failure,
+            error.temporary,
+            taken_on_failure(state, known.id),
+            jitter=random.uniform(-1, 1),  # noqa: S311
+            logs=(line,),
+        )
+
+
+class Variables(Mapping[str, Any]):
+    """What CEL sees of a run, each made only when an expression names it (`steps` of a long run is large)."""
+
+    def __init__(self, state: State, output: Any) -> None:
+        self._state = state
+        self._output = output
+
+    def __getitem__(self, name: str) -> Any:
+        match name:
+            case "input":
+                return input_of(self._state)
+            case "steps":
+                return steps_of(self._state)
+            case "execution":
+                return facts_of(self._state)
+            case "output":
+                return self._output
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(CONDITION_VARIABLES)
+
+    def __len__(self) -> int:
+        return len(CONDITION_VARIABLES)
+
+
+def taken_on_completion(state: State, source: str, output: Any) -> tuple[int, ...]:
+    """The connections that are taken when `source` completes. Raises `ExpressionError` for a condition that errs."""
+    return _taken(state, source, output, lambda kind: kind is not ConnectionType.ERROR)
+
+
+def taken_on_failure(state: State, source: str) -> tuple[int, ...]:
+    """The error connections that are taken when `source` fails; one whose condition errs is not."""
+    try:
+        return _taken(state, source, None, lambda kind: kind is ConnectionType.ERROR)
+    except ExpressionError:
+        return ()
+
+
+def _taken(state: State, source: str, output: Any, applies: Callable[[ConnectionType], bool]) -> tuple[int, ...]:
+    variables, found = Variables(state, output), []
+    for index in state.map.outgoing[source]:
+        connection = state.map.connections[index]
+        if not applies(connection.type):
+            continue
+        try:
+            if not connection.condition or is_true(connection.condition, variables):
+                found.append(index)
+        except ExpressionError as error:
+            raise ExpressionError(f"the condition of {source} → {connection.target} failed: {error}") from None
+    return tuple(found)
+
+
+def _source_output(state: State, id: str) -> Any:
+    """`output` in a component's own expression: that of the one component whose connection led here, else null."""
+    graph, sources = state.map, set[str]()
+    for index in graph.incoming[id]:
+        source = graph.connections[index].source
+        known = state.components.get(source)
+        if known is not None and index in known.taken:
+            sources.add(source)
+    return output_of(state, sources.pop()) if len(sources) == 1 else None

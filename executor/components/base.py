@@ -1,0 +1,89 @@
+"""What a component type is: a JSON Schema for its config, and what it does when it runs.
+
+A type is one file with one subclass of `Component` and one line in `registry.py`; a package outside offers its own
+through the entry point group `runcast.components` (the value is the class).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from msgspec import Struct
+
+from executor.domain.execution.decide import LogLine
+from executor.domain.values import Instant
+from executor.egress import Egress
+
+EXPRESSION: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 4096, "x-expression": "cel"}
+"""Schema of a config field that holds CEL; validation parses it."""
+
+
+class ComponentError(Exception):
+    """A component failed. `temporary` failures are tried again where the component's retry policy allows."""
+
+    def __init__(
+        self, message: str, *, code: str = "COMPONENT_ERROR", temporary: bool = False, details: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.code, self.temporary, self.details = message, code, temporary, details
+
+
+class Output(Struct, frozen=True):
+    """The component is done: a JSON value, and the lines that it writes to the execution's log."""
+
+    value: Any
+    logs: tuple[LogLine, ...] = ()
+
+
+class Suspend(Struct, frozen=True):
+    """The component waits until a time, holds nothing meanwhile, and then ends with the output null."""
+
+    until: Instant
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """One attempt at one component of one run.
+
+    `config` has its references resolved and has passed the schema. `variables` are what CEL sees. `first_started_at`
+    is the time of the first attempt. `idempotency_key` is the same at every automatic attempt and after a crash.
+    """
+
+    execution_id: str
+    component_id: str
+    attempt: int
+    idempotency_key: str
+    config: dict[str, Any]
+    input: dict[str, Any]
+    variables: Mapping[str, Any]
+    first_started_at: Instant
+    egress: Egress
+
+
+class Component(ABC):
+    """`goes_outside` ones may be given secrets. `default_timeout` (seconds) bounds an attempt where the definition
+    does not."""
+
+    type: ClassVar[str]
+    name: ClassVar[str]
+    description: ClassVar[str]
+    category: ClassVar[str]
+    config_schema: ClassVar[dict[str, Any]]
+    output_schema: ClassVar[dict[str, Any]] = {}
+    goes_outside: ClassVar[bool] = False
+    default_timeout: ClassVar[float | None] = None
+
+    @abstractmethod
+    async def run(self, context: Context) -> Output | Suspend:
+        """Raises `ComponentError` where it fails. May be cancelled at any await."""
+
+
+def config_of(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    """The JSON Schema of a config: an object with these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    } | more

@@ -1,0 +1,133 @@
+"""Configs against their schemas, expressions that must parse, references that must lead somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from executor.components.registry import Registry
+from executor.definitions.report import Finding, error, warning
+from executor.domain.definition import ComponentSpec, ConnectionType, Definition, Graph
+from executor.domain.errors import Code
+from executor.domain.references import BadReference, Reference, Root, find, holds_reference
+from executor.expressions import ExpressionError, check
+from executor.shapes import problems_of
+
+
+def connection_findings(definition: Definition, graph: Graph, prefix: str) -> Iterator[Finding]:
+    seen: set[tuple[str, str, str, str | None]] = set()
+    for index, connection in enumerate(definition.connections):
+        field = f"{prefix}.connections[{index}]"
+        for end, id in (("source", connection.source), ("target", connection.target)):
+            if id not in graph.components:
+                yield error("UNKNOWN_COMPONENT", f"there is no component '{id}'", f"{field}.{end}")
+        if connection.source == connection.target:
+            yield error("SELF_LINK", f"'{connection.source}' leads to itself", field, connection.source)
+        key = (connection.source, connection.target, connection.type, connection.condition)
+        if key in seen:
+            message = f"the connection from '{connection.source}' to '{connection.target}' is there twice"
+            yield error("REPEATED_CONNECTION", message, field, connection.source)
+        seen.add(key)
+        if connection.condition is not None and connection.condition.strip():
+            try:
+                check(connection.condition, is_condition=True)
+            except ExpressionError as wrong:
+                yield error("EXPRESSION", f"the condition is wrong: {wrong}", f"{field}.condition", connection.source)
+        elif connection.type is ConnectionType.CONDITIONAL:
+            yield error("NO_CONDITION", "a conditional connection needs a condition", f"{field}.condition")
+
+
+def config_findings(definition: Definition, graph: Graph, registry: Registry, prefix: str) -> Iterator[Finding]:
+    used: set[str] = set()
+    for index, spec in enumerate(definition.components):
+        field = f"{prefix}.components[{index}]"
+        if spec.type not in registry:
+            known = ", ".join(sorted(registry))
+            message = f"there is no component type '{spec.type}'; there are {known}"
+            yield error("UNKNOWN_TYPE", message, f"{field}.type", spec.id)
+            continue
+        yield from _schema_findings(spec, registry, f"{field}.config")
+        yield from _expression_findings(spec, registry, f"{field}.config")
+        yield from _reference_findings(definition, graph, spec, registry, f"{field}.config", used)
+        yield from _care_findings(graph, spec, registry, field)
+    for index, parameter in enumerate(definition.parameters):
+        if parameter.name not in used and not _mentioned(definition, parameter.name):
+            message = f"the parameter '{parameter.name}' is declared and never used"
+            yield warning("UNUSED_PARAMETER", message, f"{prefix}.parameters[{index}]")
+
+
+def _mentioned(definition: Definition, name: str) -> bool:
+    """A condition or an expression may use the parameter through `input`; its name in the text is hint enough."""
+    texts = [connection.condition or "" for connection in definition.connections]
+    texts += [spec.config["expression"] for spec in definition.components if _has_expression(spec)]
+    return any("input" in text and name in text for text in texts)
+
+
+def _has_expression(spec: ComponentSpec) -> bool:
+    return isinstance(spec.config.get("expression"), str)
+
+
+def _schema_findings(spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
+    """Where a value holds a reference, only what it resolves to can be checked, when it runs."""
+    for problem, steps in problems_of(registry.validator(spec.type), spec.config, field, Code.WORKFLOW_INVALID):
+        value: Any = spec.config
+        for step in steps:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                value = None
+                break
+        if not (isinstance(value, str) and holds_reference(value)):
+            yield error("CONFIG", problem.message, problem.field or field, spec.id)
+
+
+def _expression_findings(spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
+    properties = registry[spec.type].config_schema.get("properties", {})
+    for name, schema in properties.items():
+        text = spec.config.get(name)
+        if isinstance(schema, dict) and schema.get("x-expression") == "cel" and isinstance(text, str) and text:
+            try:
+                check(text)
+            except ExpressionError as wrong:
+                yield error("EXPRESSION", f"the expression is wrong: {wrong}", f"{field}.{name}", spec.id)
+
+
+def _reference_findings(
+    definition: Definition, graph: Graph, spec: ComponentSpec, registry: Registry, prefix: str, used: set[str]
+) -> Iterator[Finding]:
+    declared = {parameter.name: parameter for parameter in definition.parameters}
+    for field, reference in find(spec.config, prefix):
+        if isinstance(reference, BadReference):
+            yield error("REFERENCE", f"'{reference.text}' is not a reference: {reference.why}", field, spec.id)
+        elif reference.root is Root.COMPONENT:
+            yield from _component_reference(graph, spec, reference, field)
+        elif reference.root in (Root.PARAMETER, Root.INPUT):
+            used.update([reference.name] if reference.name else declared)
+            if reference.root is Root.PARAMETER and reference.name not in declared:
+                message = f"'{reference.text}': there is no parameter '{reference.name}'; declare it in parameters"
+                yield error("UNDECLARED_PARAMETER", message, field, spec.id)
+            elif reference.name and reference.name not in declared:
+                message = f"'{reference.text}' is not among the declared parameters; it is null unless given"
+                yield warning("UNDECLARED_INPUT", message, field, spec.id)
+            named = [declared[reference.name]] if reference.name in declared else []
+            if any(parameter.secret for parameter in named) and not registry[spec.type].goes_outside:
+                message = f"'{reference.text}' is a secret; only configs that go outside may have it"
+                yield error("SECRET", message, field, spec.id)
+
+
+def _component_reference(graph: Graph, spec: ComponentSpec, reference: Reference, field: str) -> Iterator[Finding]:
+    if reference.name not in graph.components:
+        message = f"'{reference.text}': there is no component '{reference.name}'"
+        yield error("REFERENCE", message, field, spec.id)
+    elif not graph.is_ancestor(reference.name, spec.id):
+        message = f"'{reference.text}': '{reference.name}' does not come before '{spec.id}'"
+        yield error("REFERENCE", message, field, spec.id)
+
+
+def _care_findings(graph: Graph, spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
+    if not registry[spec.type].goes_outside:
+        return
+    handles = any(graph.connections[index].type is ConnectionType.ERROR for index in graph.outgoing[spec.id])
+    if not handles and (spec.retry is None or spec.retry.max_attempts == 1):
+        message = f"'{spec.id}' has neither a retry policy nor an error connection"
+        yield warning("NO_ERROR_HANDLING", message, field, spec.id)

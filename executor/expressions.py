@@ -1,0 +1,99 @@
+"""CEL: the only module that knows the engine of conditions and expressions (https://cel.dev).
+
+The runtime answers errors as values whose text is truthy, and counts iterations, so that an expression can't hang us;
+both become `ExpressionError` here. Results are JSON values. Numbers: CEL does not mix ints and doubles in arithmetic
+(`1 + 1.0` is an error), comparisons do.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+
+CONDITION_VARIABLES = ("input", "steps", "execution", "output")
+_LONGEST = 4096
+_DEEPEST = 64
+
+
+class ExpressionError(ValueError):
+    """The expression does not parse, or did not come to an answer; the message says where and why."""
+
+
+@lru_cache(maxsize=16)
+def _environment(variables: tuple[str, ...]) -> Any:
+    return cel.NewEnv(variables=dict.fromkeys(variables, cel.Type.DYN))
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str, variables: tuple[str, ...]) -> Any:
+    if not text.strip():
+        raise ExpressionError("the expression is empty")
+    if len(text) > _LONGEST:
+        raise ExpressionError(f"the expression is longer than {_LONGEST} characters")
+    try:
+        return _environment(variables).compile(text)
+    except RuntimeError as error:
+        raise ExpressionError(_readable(str(error))) from None
+
+
+def check(text: str, variables: Sequence[str] = CONDITION_VARIABLES, *, is_condition: bool = False) -> None:
+    """Raises `ExpressionError` if the text does not parse, names an unknown variable, or, as a condition, can't be a
+    bool."""
+    kind = _compiled(text, tuple(variables)).return_type()
+    if is_condition and kind not in (cel.Type.BOOL, cel.Type.DYN):
+        raise ExpressionError(f"a condition must be true or false, this is a {kind.name()}")
+
+
+def evaluate(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDITION_VARIABLES) -> Any:
+    """The JSON value of the expression over `data`, which is asked only for the variables that the text names."""
+    expression = _compiled(text, tuple(variables))
+    try:
+        answer = expression.eval(data={name: data[name] if name in text else None for name in variables})
+        if answer.type() == cel.Type.ERROR:
+            raise ExpressionError(_readable(str(answer.plain_value())))
+        return _json(answer.plain_value())
+    except RuntimeError as error:
+        raise ExpressionError(_readable(str(error))) from None
+
+
+def is_true(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDITION_VARIABLES) -> bool:
+    """The answer of a condition; anything but a bool is an `ExpressionError`."""
+    answer = evaluate(text, data, variables)
+    if not isinstance(answer, bool):
+        raise ExpressionError(f"a condition must be true or false, this is {_kind(answer)}")
+    return answer
+
+
+def _json(value: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise ExpressionError("the result is nested too deeply")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [_json(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ExpressionError("the keys of a mapping must be strings")
+        return {key: _json(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    raise ExpressionError(f"the result is {_kind(value)}, which JSON does not have")
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a string", int: "an int", float: "a double", list: "a list", dict: "a map", type(None): "null"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _readable(error: str) -> str:
+    """CEL's message without its status words and the drawing below it."""
+    first = error.split("\n", 1)[0].removesuffix("[INVALID_ARGUMENT]").strip()
+    for prefix in ("INVALID_ARGUMENT: ", "ERROR: ", "NOT_FOUND: ", "UNKNOWN: ", "INTERNAL: ", "OUT_OF_RANGE: "):
+        first = first.removeprefix(prefix)
+    return first.replace("<input>:", "at ").replace("(in container '')", "").strip()

@@ -1,0 +1,158 @@
+"""One owned run, from its claim until it ends or parks: a mailbox, decided together into one append at a time.
+
+Results of components, due timers and what others did to the run (a cancellation) all arrive in the mailbox; whatever
+is in it becomes one decision and one append, so that parallel branches do not fight over the stream's version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import structlog
+
+from executor.attempt import Attempts
+from executor.domain.errors import Stale, Unavailable
+from executor.domain.events import Event
+from executor.domain.events import execution as events
+from executor.domain.execution.decide import Input, decide_advance, decide_claim
+from executor.domain.execution.state import State
+from executor.domain.values import seconds_between
+from executor.ports import Clock, Conflict, EventLog, Metadata, NewEvent, StreamAppend
+
+_logger = structlog.get_logger(__name__)
+
+SHORT_WAIT_SECONDS = 2.0
+"""A run whose next timer is nearer than this stays in memory instead of being parked and loaded again."""
+CANCEL_GRACE_SECONDS = 10.0
+_STORE_RETRY_SECONDS = 0.5
+
+
+class Run:
+    """The engine's hold on one execution. `drive` returns when the run has ended, is parked, or is another's."""
+
+    def __init__(self, id: str, engine: str, log: EventLog, clock: Clock, attempts: Attempts) -> None:
+        self.id = id
+        self._engine = engine
+        self._log = log
+        self._clock = clock
+        self._attempts = attempts
+        self._stream = f"execution:{id}"
+        self._state = State()
+        self._version = 0
+        self._seen = 0
+        self._mailbox: list[Input] = []
+        self._wake = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def notice(self, version: int) -> None:
+        """Somebody appended to the stream, up to this version."""
+        if version > self._seen:
+            self._seen = version
+            if version > self._version:
+                self._wake.set()
+
+    async def drive(self) -> None:
+        try:
+            if await self._claim():
+                while await self._step():
+                    pass
+        except Stale:
+            _logger.info("run.lost", execution_id=self.id, engine=self._engine)
+        finally:
+            await self._let_go()
+
+    async def _claim(self) -> bool:
+        """Becomes the owner, or stays it; False where there is nothing to own (any more)."""
+        while True:
+            self._state, self._version = await self._log.load(self._stream)
+            if self._state.status is None or self._state.is_ended or not self._is_due():
+                return False
+            if self._state.engine == self._engine and not self._state.is_busy:
+                return True
+            decided = decide_claim(self._state, self._engine, self._clock.now())
+            with contextlib.suppress(Conflict):
+                await self._append(decided)
+                self._start(decided)
+                return True
+
+    def _is_due(self) -> bool:
+        at = self._state.runnable_at
+        return at is not None and at <= self._clock.now()
+
+    async def _step(self) -> bool:
+        """Takes what is in the mailbox and goes on; waits where there is nothing. False when it is over for now."""
+        self._wake.clear()
+        if self._seen > self._version:
+            self._state, self._version = await self._log.load(self._stream, (self._state, self._version))
+        now = self._clock.now()
+        taken, self._mailbox = self._mailbox, []
+        due = [self._attempts.timer_due(self._state, id) for id, at in self._state.timers.items() if at <= now]
+        decided = decide_advance(self._state, self._state.epoch, [*taken, *due], now)
+        if decided:
+            try:
+                await self._append(decided)
+            except Conflict as conflict:
+                self._mailbox = taken + self._mailbox
+                self._seen = max(self._seen, conflict.actual)
+                return True
+            self._start(decided)
+        if self._state.is_ended:
+            return False
+        return bool(self._mailbox) or await self._wait()
+
+    async def _append(self, decided: Sequence[Event]) -> None:
+        """Appends durably; while the store is away, tries again with the same ids."""
+        run = self._state.run
+        append = StreamAppend(
+            stream=self._stream,
+            expected=self._version,
+            state=self._state,
+            events=tuple(NewEvent(self._clock.new_id(), event) for event in decided),
+            organization_id=run.organization_id,
+            workflow_id=run.workflow_id,
+            execution_id=run.id,
+        )
+        while True:
+            try:
+                done = (await self._log.append((append,), Metadata(actor="system", correlation_id=run.id)))[0]
+            except Unavailable as error:
+                _logger.warning("run.store_unavailable", execution_id=self.id, error=str(error))
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+            else:
+                self._state, self._version = done.state, done.version
+                return
+
+    def _start(self, decided: Sequence[Event]) -> None:
+        """Runs what was just recorded as started, each beside the others."""
+        for event in decided:
+            if isinstance(event, events.ComponentStarted):
+                id = event.component_id
+                self._tasks[id] = asyncio.create_task(self._perform(id), name=f"component {self.id}/{id}")
+
+    async def _perform(self, id: str) -> None:
+        self._mailbox.append(await self._attempts.attempt(self._state, id))
+        self._tasks.pop(id, None)
+        self._wake.set()
+
+    async def _wait(self) -> bool:
+        """Until something arrives or a timer that is near comes due. False where the run can be parked."""
+        at = self._state.runnable_at
+        left = seconds_between(self._clock.now(), at) if at is not None and not self._state.is_busy else None
+        if not self._tasks and (left is None or left > SHORT_WAIT_SECONDS) and not self._wake.is_set():
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._wake.wait()
+        return True
+
+    async def _let_go(self) -> None:
+        """Tells components that still run to stop, and gives them some time to."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CANCEL_GRACE_SECONDS)
+            for task in late:
+                _logger.warning("component.does_not_stop", execution_id=self.id, task=task.get_name())

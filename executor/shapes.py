@@ -1,0 +1,94 @@
+"""From a JSON value to a typed one, or every problem of its shape at once, each with its field path.
+
+msgspec decodes and stops at the first error; where it refuses, the JSON Schema of the same type lists them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import jsonschema_rs
+import msgspec
+
+from executor.domain.errors import Code, Invalid, Problem
+
+T = TypeVar("T")
+_AT = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_MASK = "the value"
+
+
+def path(prefix: str, steps: Iterable[str | int]) -> str:
+    """`("components", 0, "id")` under `definition` → `definition.components[0].id`."""
+    text = prefix
+    for step in steps:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def problems_of(
+    validator: Any, value: Any, prefix: str, code: Code = Code.VALIDATION_ERROR
+) -> list[tuple[Problem, list[str | int]]]:
+    """Every way in which the value breaks the schema, with where in the value it is."""
+    found: list[tuple[Problem, list[str | int]]] = []
+    for error in validator.iter_errors(value):
+        steps = list(error.instance_path)
+        kind = error.kind.as_dict()
+        if error.kind.name == "additionalProperties":
+            for name in kind["unexpected"]:
+                at = [*steps, name]
+                found.append((Problem(code, f"unknown field '{name}'", path(prefix, at)), at))
+        elif error.kind.name == "required":
+            at = [*steps, kind["property"]]
+            found.append((Problem(code, f"'{kind['property']}' is required", path(prefix, at)), at))
+        else:
+            where = path(prefix, steps)
+            found.append((Problem(code, f"{where or 'the body'}: {error.message}", where or None), steps))
+    return found
+
+
+def compiled(schema: dict[str, Any]) -> Any:
+    """A validator whose messages never show the values that they refuse."""
+    return jsonschema_rs.validator_for(schema, mask=_MASK, validate_formats=False)
+
+
+class Shape(Generic[T]):
+    """The shape of one msgspec type, such as a request's body."""
+
+    def __init__(self, type: type[T]) -> None:
+        self.type = type
+        self._validator: Any = None
+
+    def parse(self, value: Any, prefix: str = "") -> T:
+        """The typed value. Raises `Invalid` with every problem at once."""
+        try:
+            return msgspec.convert(value, self.type)
+        except msgspec.ValidationError as error:
+            raise Invalid(self._problems(value, prefix) or [_from_msgspec(error, prefix)]) from None
+
+    def _problems(self, value: Any, prefix: str) -> list[Problem]:
+        if self._validator is None:
+            self._validator = compiled(_nullable(msgspec.json.schema(self.type)))
+        return [problem for problem, _ in problems_of(self._validator, value, prefix)]
+
+
+def _nullable(schema: Any) -> Any:
+    """`anyOf [X, null]` as a conditional, so that what is wrong inside X is said, not only that neither fits."""
+    if isinstance(schema, list):
+        return [_nullable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    options: Sequence[Any] = schema.get("anyOf", ())
+    if len(options) == 2 and {"type": "null"} in options:
+        other = next(option for option in options if option != {"type": "null"})
+        return {"if": {"not": {"type": "null"}}, "then": _nullable(other)}
+    return {key: _nullable(value) for key, value in schema.items()}
+
+
+def _from_msgspec(error: msgspec.ValidationError, prefix: str) -> Problem:
+    text = str(error)
+    at = _AT.search(text)
+    steps = at[1].removeprefix(".") if at else ""
+    field = ".".join(part for part in (prefix, steps) if part) or None
+    return Problem(Code.VALIDATION_ERROR, f"{field or 'the body'}: {_AT.sub('', text)}", field)
