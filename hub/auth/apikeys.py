@@ -54,6 +54,7 @@ class ApiKeyView(Struct, frozen=True, kw_only=True):
 
 class ApiKeyRow(Row, frozen=True, kw_only=True):
     table: ClassVar[str] = "api_keys"
+    key: ClassVar[tuple[str, ...]] = ("digest",)
     id: str
     organization_id: str
     digest: str
@@ -110,6 +111,9 @@ def rows(before: State, after: State) -> Sequence[Row]:
     )
 
 
-AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="apikey", initial=State, evolve=evolve, rows=rows, name=lambda state: None
-)
+def name(state: State) -> str | None:
+    """A key exists once, whoever brings it: several processes may start with the same one."""
+    return f"apikey:{state.digest}" if state.digest else None
+
+
+AGGREGATE: Aggregate[State] = Aggregate(prefix="apikey", initial=State, evolve=evolve, rows=rows, name=name)

@@ -1,0 +1,128 @@
+"""Query parameters into a typed value, or every problem at once; and the cursors of lists."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from executor.domain.errors import Code, Invalid, Problem
+from executor.domain.values import Instant, instant
+from executor.ports import Order, Reads, Row, RowQuery, Where
+from hub.envelope import Page
+
+T = TypeVar("T", bound=Struct)
+R = TypeVar("R", bound=Row)
+_PLUS_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)$")
+
+
+class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """For what takes no query parameters."""
+
+
+class Paging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parameters of every list. `cursor` takes the `next_cursor` of an answer and excludes `offset`."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    offset: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    cursor: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+def parse_query(pairs: Iterable[tuple[str, str]], type: type[T]) -> T:
+    """The typed query. Lists take a parameter repeated or with commas. Raises `Invalid` naming each parameter."""
+    given: dict[str, list[str]] = {}
+    for name, value in pairs:
+        given.setdefault(name, []).append(value)
+    hints = get_type_hints(type, include_extras=True)
+    values: dict[str, Any] = {}
+    problems = []
+    for name, texts in given.items():
+        if name not in hints:
+            known = ", ".join(hints) or "none"
+            problems.append(_problem(name, f"unknown query parameter '{name}'; there are {known}"))
+            continue
+        try:
+            values[name] = _converted(texts, hints[name])
+        except (msgspec.ValidationError, ValueError) as error:
+            problems.append(_problem(name, f"{name}: {str(error).replace(' - at `$`', '')}"))
+    if "cursor" in given and "offset" in given:
+        problems.append(_problem("cursor", "cursor excludes offset"))
+    if problems:
+        raise Invalid(problems)
+    return type(**values)
+
+
+def _problem(field: str, message: str) -> Problem:
+    return Problem(Code.VALIDATION_ERROR, message, field)
+
+
+def _converted(texts: list[str], hint: Any) -> Any:
+    if _is(hint, tuple):
+        items = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+        return msgspec.convert(items, hint, strict=False)
+    if len(texts) > 1:
+        raise ValueError("given more than once")
+    if _is(hint, Instant):
+        return parse_time(texts[0])
+    return msgspec.convert(texts[0], hint, strict=False)
+
+
+def _is(hint: Any, wanted: Any) -> bool:
+    options = (hint, *get_args(hint))
+    return any(option is wanted or get_origin(option) is wanted for option in options)
+
+
+def parse_time(text: str) -> Instant:
+    """A time in RFC 3339, or a date; without a zone it is UTC."""
+    try:
+        parsed = datetime.fromisoformat(_PLUS_LOST.sub(r"\1+\2", text.strip()))
+    except ValueError:
+        raise ValueError("is not a time; write it as 2026-01-31T12:00:00Z") from None
+    try:
+        return instant(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+def encode_cursor(values: Sequence[str | int | None]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+
+
+def decode_cursor(text: str, length: int) -> tuple[str | int | None, ...]:
+    """Raises `Invalid` for what is no cursor of this list."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        values = msgspec.json.decode(raw, type=tuple[str | int | None, ...])
+    except (binascii.Error, msgspec.MsgspecError, ValueError):
+        values = ()
+    if len(values) != length:
+        raise Invalid([_problem("cursor", "is not a cursor of this list; take `next_cursor` of its last answer")])
+    return values
+
+
+async def page_of(
+    reads: Reads, row: type[R], where: Sequence[Where], order: tuple[Order, ...], paging: Paging
+) -> tuple[list[R], Page]:
+    """One page of rows, with what the list says of itself."""
+    after = decode_cursor(paging.cursor, len(order)) if paging.cursor is not None else None
+    found = await reads.find(
+        row,
+        RowQuery(where=tuple(where), order=order, after=after, limit=paging.limit + 1, offset=paging.offset),
+    )
+    has_more = len(found) > paging.limit
+    shown = found[: paging.limit]
+    cursor = encode_cursor([getattr(shown[-1], key.column) for key in order]) if has_more else None
+    page = Page(
+        total_count=await reads.count(row, where),
+        limit=paging.limit,
+        offset=paging.offset,
+        has_more=has_more,
+        next_cursor=cursor,
+    )
+    return shown, page

@@ -1,0 +1,41 @@
+"""What the doors work with: the opened store and everything that stands around it, put together in `wiring.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from webhooks.worker import Worker
+
+from executor.components.registry import Registry
+from executor.egress import Egress
+from executor.engine import Engine
+from executor.ports import Clock, Store
+from executor.sealing import Sealer, SecretKey
+from hub.auth.authenticate import Authenticator
+from hub.auth.principal import Principal
+from hub.feed import Feed
+from hub.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """One hub, running. Its parts are made and ended by `wiring.opened`."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    secret_key: SecretKey
+    sealer: Sealer
+    registry: Registry
+    egress: Egress
+    authenticator: Authenticator
+    engine: Engine
+    feed: Feed
+    worker: Worker
+    redis_ping: Callable[[], Awaitable[None]]
+    started: float
+
+    @property
+    def authenticate(self) -> Callable[[str], Awaitable[Principal | None]]:
+        return self.authenticator.authenticate

@@ -1,0 +1,138 @@
+"""Settings: the environment read once into a validated value. Its repr shows no secret."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from hub.auth.apikeys import KEY
+
+VERSION = "0.1.0"
+PREFIX = "RUNCAST_"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; one line for each that is wrong."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: str | None = None
+    redis_url: str | None = None
+    secret_key: str | None = None
+    bootstrap_api_key: str | None = None
+    log_level: str = "INFO"
+    egress_allow: tuple[Network, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 1024 * 1024
+
+    @property
+    def is_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __repr__(self) -> str:
+        secret = {"secret_key", "bootstrap_api_key", "database_url", "redis_url"}
+        shown = (
+            f"{name}={'[REDACTED]' if name in secret and value else repr(value)}"
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None
+        )
+        return f"Settings({', '.join(shown)})"
+
+
+def from_environment(environ: Mapping[str, str], **options: Any) -> Settings:
+    """Reads `RUNCAST_…`; `options` of the command line that are not None win. Raises `SettingsError` with every
+    wrong setting at once."""
+    values: dict[str, Any] = {"data_dir": Path("./runcast-data")}
+    wrong: list[str] = []
+    for name, parse in _PARSERS.items():
+        text = environ.get(PREFIX + name.upper())
+        if text is not None and text != "":
+            try:
+                values[name] = parse(text)
+            except ValueError as error:
+                wrong.append(f"{PREFIX}{name.upper()}: {error}")
+    values |= {name: value for name, value in options.items() if value is not None}
+    if not 0 <= values.get("port", 0) <= 65_535:
+        wrong.append(f"port: {values['port']} is not between 0 and 65535")
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return Settings(**values)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"'{text}' is not a whole number") from None
+        if number < least:
+            raise ValueError(f"{number} is less than {least}")
+        return number
+
+    return parse
+
+
+def _level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError(f"'{text}' is not a level; there are {', '.join(LOG_LEVELS).lower()}")
+    return text.upper()
+
+
+def _api_key(text: str) -> str:
+    if KEY.fullmatch(text) is None:
+        raise ValueError("must be sk_live_ or sk_test_ and 32 letters and digits")
+    return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(part, strict=False))
+        except ValueError:
+            raise ValueError(f"'{part}' is not a network; write it as 10.0.0.0/8") from None
+    return tuple(networks)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        # The text itself may hold a password, so it is not repeated.
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "host": _text,
+    "port": _integer(0),
+    "database_url": _url("sqlite", "postgresql"),
+    "redis_url": _url("redis", "rediss", "unix"),
+    "secret_key": _text,
+    "bootstrap_api_key": _api_key,
+    "log_level": _level,
+    "egress_allow": _networks,
+    "allowed_origins": _origins,
+    "max_body_bytes": _integer(1024),
+}
