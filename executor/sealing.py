@@ -14,18 +14,14 @@ import base64
 import binascii
 import hmac
 import os
-from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from executor.domain.secrets import SEALED_PREFIX
 from executor.ports import Organizations
-
-PREFIX: Final = "sealed:v1:"
-REDACTED: Final = "[REDACTED]"
-"""What a sealed value is shown as; sent back, it means: keep the stored one."""
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
@@ -34,21 +30,6 @@ _DATA_KEY_CONTEXT = "organization-key"
 
 class Unsealable(Exception):
     """A sealed text cannot be opened: it was made under another key or for another place, or it was altered."""
-
-
-def is_sealed(text: str) -> bool:
-    return text.startswith(PREFIX)
-
-
-def redacted(value: Any) -> Any:
-    """A JSON value with every sealed text in it shown as `[REDACTED]`."""
-    if isinstance(value, str):
-        return REDACTED if is_sealed(value) else value
-    if isinstance(value, dict):
-        return {key: redacted(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(item) for item in value]
-    return value
 
 
 class SecretKey:
@@ -122,14 +103,14 @@ def _associated(organization_id: str, context: str) -> bytes:
 def _seal(key: bytes, plaintext: bytes, organization_id: str, context: str) -> str:
     nonce = os.urandom(_NONCE_BYTES)
     sealed = nonce + AESGCM(key).encrypt(nonce, plaintext, _associated(organization_id, context))
-    return PREFIX + base64.urlsafe_b64encode(sealed).decode()
+    return SEALED_PREFIX + base64.urlsafe_b64encode(sealed).decode()
 
 
 def _open(key: bytes, text: str, organization_id: str, context: str) -> bytes:
-    if not is_sealed(text):
-        raise Unsealable(f"what is stored as {context} is not a sealed text ({PREFIX}…)")
+    if not text.startswith(SEALED_PREFIX):
+        raise Unsealable(f"what is stored as {context} is not a sealed text ({SEALED_PREFIX}…)")
     try:
-        sealed = base64.b64decode(text.removeprefix(PREFIX), altchars=b"-_", validate=True)
+        sealed = base64.b64decode(text.removeprefix(SEALED_PREFIX), altchars=b"-_", validate=True)
         nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         return AESGCM(key).decrypt(nonce, ciphertext, _associated(organization_id, context))
     except (InvalidTag, ValueError, binascii.Error):
