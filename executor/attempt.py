@@ -19,12 +19,11 @@ from executor.components.registry import Registry
 from executor.domain.definition import ConnectionType
 from executor.domain.errors import Code
 from executor.domain.events import Failure
-from executor.domain.execution.decide import Completed, Failed, Input, LogLine, Suspended, TimerDue
+from executor.domain.execution.decide import Completed, Failed, Input, Suspended, TimerDue
 from executor.domain.execution.references import facts_of, input_of, lookup_in, output_of, steps_of
 from executor.domain.execution.state import ComponentState, State
 from executor.domain.references import resolve
 from executor.domain.secrets import redact
-from executor.domain.values import LogLevel
 from executor.egress import Egress
 from executor.expressions import CONDITION_VARIABLES, ExpressionError, is_true
 from executor.secrets import Opener, open_config
@@ -125,7 +124,6 @@ class Attempts:
         failure = Failure(
             code=error.code, message=message, component_id=known.id, details=redact(error.details, opened)
         )
-        line = LogLine(LogLevel.ERROR, message)
         return Failed(
             known.id,
             known.attempt,
@@ -133,7 +131,6 @@ class Attempts:
             error.temporary,
             taken_on_failure(state, known.id),
             jitter=random.uniform(-1, 1),  # noqa: S311
-            logs=(line,),
         )
 
 

@@ -28,7 +28,7 @@ def path(prefix: str, steps: Iterable[str | int]) -> str:
 
 
 def problems_of(
-    validator: Any, value: Any, prefix: str, code: Code = Code.VALIDATION_ERROR
+    validator: Any, value: Any, prefix: str, code: Code = Code.VALIDATION_ERROR, schema: Any = None
 ) -> list[tuple[Problem, list[str | int]]]:
     """Every way in which the value breaks the schema, with where in the value it is."""
     found: list[tuple[Problem, list[str | int]]] = []
@@ -44,8 +44,19 @@ def problems_of(
             found.append((Problem(code, f"'{kind['property']}' is required", path(prefix, at)), at))
         else:
             where = path(prefix, steps)
-            found.append((Problem(code, f"{where or 'the body'}: {error.message}", where or None), steps))
+            wrong = _described(schema, error.schema_path) or error.message
+            found.append((Problem(code, f"{where or 'the body'}: {wrong}", where or None), steps))
     return found
+
+
+def _described(schema: Any, steps: Sequence[str | int]) -> str | None:
+    """What a schema of several forms says of them in its description: better than that none fits."""
+    if schema is None or not steps or steps[-1] not in ("anyOf", "oneOf"):
+        return None
+    for step in steps[:-1]:
+        schema = schema[step]
+    description: str | None = schema.get("description")
+    return description
 
 
 def compiled(schema: dict[str, Any]) -> Any:
@@ -58,6 +69,7 @@ class Shape(Generic[T]):
 
     def __init__(self, type: type[T]) -> None:
         self.type = type
+        self._schema: Any = None
         self._validator: Any = None
 
     def parse(self, value: Any, prefix: str = "") -> T:
@@ -69,8 +81,9 @@ class Shape(Generic[T]):
 
     def _problems(self, value: Any, prefix: str) -> list[Problem]:
         if self._validator is None:
-            self._validator = compiled(_nullable(msgspec.json.schema(self.type)))
-        return [problem for problem, _ in problems_of(self._validator, value, prefix)]
+            self._schema = _nullable(msgspec.json.schema(self.type))
+            self._validator = compiled(self._schema)
+        return [problem for problem, _ in problems_of(self._validator, value, prefix, schema=self._schema)]
 
 
 def _nullable(schema: Any) -> Any:

@@ -44,7 +44,7 @@ class Page(Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Answer(Struct, frozen=True):
     """What an operation answers: any JSON, `msgspec.Raw` for what is encoded already."""
 
     data: Any = None

@@ -126,3 +126,21 @@ async def page_of(
         next_cursor=cursor,
     )
     return shown, page
+
+
+def sliced(found: Sequence[Any], paging: Paging) -> tuple[list[Any], Page]:
+    """One page of a list that is in memory; its cursor is an offset."""
+    start = paging.offset
+    if paging.cursor is not None:
+        (at,) = decode_cursor(paging.cursor, 1)
+        start = at if isinstance(at, int) and at >= 0 else 0
+    end = start + paging.limit
+    has_more = end < len(found)
+    page = Page(
+        total_count=len(found),
+        limit=paging.limit,
+        offset=start,
+        has_more=has_more,
+        next_cursor=encode_cursor([end]) if has_more else None,
+    )
+    return list(found[start:end]), page

@@ -1,0 +1,104 @@
+"""The Starlette app: every operation on its routes, the socket, and errors in the envelope."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from executor.domain.errors import Code, Problem, Refusal
+from executor.ports import Clock
+from hub.envelope import failed
+from hub.middleware.request import RequestContext
+from hub.operation import Operation, endpoint, refused
+from hub.routes import apikeys, components, events, executions, system, webhooks, workflows
+from hub.services import Services
+
+PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
+AT_THE_ROOT = ("/health", "/health/ready")
+RESOURCES = (
+    workflows.RESOURCE,
+    executions.RESOURCE,
+    events.RESOURCE,
+    webhooks.RESOURCE,
+    components.RESOURCE,
+    apikeys.RESOURCE,
+    system.RESOURCE,
+)
+OPERATIONS: tuple[Operation, ...] = tuple(op for resource in RESOURCES for op in resource.operations)
+
+Opened = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def create_app(opened: Opened, clock: Clock) -> Starlette:
+    """The app over a hub that `opened` opens at start-up and closes at shutdown."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with opened() as services:
+            app.state.services = services
+            yield
+
+    return Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        middleware=[Middleware(RequestContext, clock=clock)],
+        exception_handlers={HTTPException: _http_error(clock), Refusal: _refusal(clock)},
+    )
+
+
+def _routes() -> list[BaseRoute]:
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    routes: list[BaseRoute] = []
+    for path, operations in by_path.items():
+        served = _Methods(operations)
+        prefixes = (*PREFIXES, "") if path in AT_THE_ROOT else PREFIXES
+        routes += [Route(prefix + path, served.serve, methods=list(operations)) for prefix in prefixes]
+    routes += [WebSocketRoute(f"{prefix}/ws", _socket) for prefix in PREFIXES]
+    return routes
+
+
+class _Methods:
+    """The operations of one path, by method, so that a wrong method is a 405 that names the right ones."""
+
+    def __init__(self, operations: dict[str, Operation]) -> None:
+        self._endpoints = {method: endpoint(operation) for method, operation in operations.items()}
+
+    async def serve(self, request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await self._endpoints[method](request)
+
+
+def _http_error(clock: Clock) -> Callable[[Request, Exception], Response]:
+    """What Starlette refuses itself: a route that is not there, a method that a route has not."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        problem = {
+            404: Problem(Code.RESOURCE_NOT_FOUND, f"there is nothing at {request.url.path}"),
+            405: Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not for {request.url.path}"),
+        }.get(error.status_code, Problem(Code.MALFORMED_REQUEST, "the request cannot be served"))
+        body = failed([problem], clock.now(), request.scope["state"]["request_id"])
+        return Response(body, error.status_code, error.headers, media_type="application/json")
+
+    return answer
+
+
+def _refusal(clock: Clock) -> Callable[[Request, Exception], Response]:
+    """A refusal that came from where no operation was at work."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        if not isinstance(error, Refusal):
+            raise error
+        return refused(error, clock.now(), request.scope["state"]["request_id"])
+
+    return answer

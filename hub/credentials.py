@@ -1,0 +1,90 @@
+"""What the data directory keeps of an embedded hub: its secret key and the first admin key, for their owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from executor.ports import Clock, Metadata, NameTaken, Store
+from executor.sealing import SecretKey
+from hub.auth.apikeys import ApiKeyRow, new_key
+from hub.keys import create_key, organization_named
+from hub.settings import Settings
+
+DEFAULT_ORGANIZATION = "default"
+_logger = structlog.get_logger(__name__)
+
+
+class Credentials(Struct, frozen=True, kw_only=True):
+    """`credentials.json`."""
+
+    api_key: str
+    organization_id: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(api_key='[REDACTED]', organization_id={self.organization_id!r})"
+
+
+def credentials_path(data_dir: Path) -> Path:
+    return data_dir / "credentials.json"
+
+
+def read_credentials(data_dir: Path) -> Credentials | None:
+    try:
+        return msgspec.json.decode(credentials_path(data_dir).read_bytes(), type=Credentials)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def secret_key(settings: Settings) -> SecretKey:
+    """From the settings, else from the data directory, where it is made at the first start."""
+    if settings.secret_key is not None:
+        return SecretKey.from_text(settings.secret_key)
+    path = settings.data_dir / "secret.key"
+    try:
+        return SecretKey.from_text(path.read_text())
+    except FileNotFoundError:
+        text = secrets.token_urlsafe(48)
+        _write_private(path, text.encode())
+        return SecretKey.from_text(text)
+
+
+async def ensure_first_key(
+    store: Store, clock: Clock, key: SecretKey, settings: Settings
+) -> tuple[Credentials, bool]:
+    """The first admin key: the given one, the kept one, or a new one. True where it is new and should be shown."""
+    kept = read_credentials(settings.data_dir)
+    text = settings.bootstrap_api_key or (kept.api_key if kept else None)
+    is_new = text is None
+    text = text or new_key()
+    row = await store.reads.get(ApiKeyRow, key.digest(text))
+    if row is None:
+        organization = await organization_named(store, clock, key, DEFAULT_ORGANIZATION)
+        with contextlib.suppress(NameTaken):
+            await create_key(
+                store, clock, key, organization.id, Metadata(), name="first admin key", key=text, role="admin"
+            )
+        row = await store.reads.get(ApiKeyRow, key.digest(text))
+    if row is None:
+        raise RuntimeError("the first admin key was not recorded")
+    credentials = Credentials(api_key=text, organization_id=row.organization_id)
+    if settings.bootstrap_api_key is None and kept != credentials:
+        _write_private(credentials_path(settings.data_dir), msgspec.json.format(msgspec.json.encode(credentials)))
+    return credentials, is_new
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Whole or not at all, and readable by the owner only from its first byte on."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,92 @@
+"""The log itself: a list of events, and one event."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from executor.domain.errors import Code, Invalid, NotFound, Problem
+from executor.domain.values import Instant
+from executor.ports import EventQuery
+from hub.envelope import Answer, Page
+from hub.messages import event_json
+from hub.operation import Call, NoBody, Resource
+from hub.queries import NoQuery, decode_cursor, encode_cursor
+from webhooks.matching import types_of
+
+RESOURCE = Resource("events")
+Position = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class ListEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`after` and `before` are positions, both exclusive; `types` are patterns such as `execution.*`."""
+
+    after: Position | None = None
+    before: Position | None = None
+    types: tuple[str, ...] = ()
+    workflow_id: str | None = None
+    execution_id: str | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+    order: Literal["asc", "desc"] = "asc"
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    offset: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    cursor: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+@RESOURCE.route("GET", "/events", needs="event.read", query=ListEvents)
+async def list_(call: Call[NoBody, ListEvents]) -> Answer:
+    """List events, in the order of their positions."""
+    query, is_descending = call.query, call.query.order == "desc"
+    check_types(query.types)
+    after, before = query.after or 0, query.before
+    if query.cursor is not None:
+        (at,) = decode_cursor(query.cursor, 1)
+        position = at if isinstance(at, int) else 0
+        after, before = (after, position) if is_descending else (position, before)
+    found = await call.hub.store.log.read(
+        EventQuery(
+            after=after,
+            before=before,
+            types=query.types,
+            organization_id=call.organization_id,
+            workflow_id=query.workflow_id,
+            execution_id=query.execution_id,
+            start_time=query.start_time,
+            end_time=query.end_time,
+            descending=is_descending,
+            limit=query.offset + query.limit + 1,
+        )
+    )
+    found = found[query.offset :]
+    has_more, shown = len(found) > query.limit, found[: query.limit]
+    page = Page(
+        total_count=None,
+        limit=query.limit,
+        offset=query.offset,
+        has_more=has_more,
+        next_cursor=encode_cursor([shown[-1].position]) if has_more else None,
+    )
+    return Answer([msgspec.Raw(event_json(recorded)) for recorded in shown], page=page)
+
+
+@RESOURCE.route("GET", "/events/{position}", needs="event.read")
+async def get(call: Call[NoBody, NoQuery]) -> Answer:
+    """Get the event at a position."""
+    text = call.path["position"]
+    is_position = text.isascii() and text.isdigit() and len(text) < 19
+    recorded = await call.hub.store.log.at(int(text)) if is_position else None
+    if recorded is None or recorded.organization_id != call.organization_id:
+        raise NotFound("event", text)
+    return Answer(msgspec.Raw(event_json(recorded)))
+
+
+def check_types(patterns: tuple[str, ...]) -> None:
+    """Raises `Invalid` for a pattern that no type of event matches: it would silently find nothing."""
+    wrong = [pattern for pattern in patterns if not types_of((pattern,))]
+    if wrong:
+        raise Invalid(
+            [Problem(Code.VALIDATION_ERROR, f"no type of event matches '{pattern}'", "types") for pattern in wrong]
+        )

@@ -1,0 +1,237 @@
+"""Executions: start one, read them, cancel one; their components, history and logs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from executor.domain.events.execution import ExecutionCreated
+from executor.domain.execution.rows import ComponentRow, ComponentView, ExecutionRow, ExecutionView, view
+from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, LogLevel, instant, seconds_between
+from executor.ports import Eq, EventQuery, HasAll, Order, Range, Recorded, RowQuery, Where
+from hub.envelope import Answer, Page
+from hub.executions import cancel, execute, queue_position
+from hub.logs import log_entry
+from hub.lookups import execution_row, workflow_row
+from hub.messages import event_json
+from hub.operation import Call, NoBody, Resource
+from hub.priorities import PriorityValue, priority_of
+from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of, sliced
+from hub.routes.workflows import Tag, Tags
+
+RESOURCE = Resource("executions")
+_NEWEST_FIRST = (Order("created_at", True), Order("id", True))
+
+
+class ExecuteWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`scheduled_at` in the past starts at once."""
+
+    parameters: dict[str, Any] = {}
+    priority: PriorityValue | None = None
+    scheduled_at: Annotated[datetime, Meta(tz=True)] | None = None
+    tags: Tags = ()
+    project_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """`id` and `execution_id` are the same. `estimated_duration` is seconds, null while there is no history."""
+
+    id: str
+    execution_id: str
+    workflow_id: str
+    status: str
+    priority: int
+    scheduled_at: Instant | None
+    created_at: Instant
+    estimated_duration: float | None
+    queue_position: int | None
+
+
+class ListExecutions(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`start_date` is inclusive, `end_date` exclusive, both of the creation."""
+
+    workflow_id: str | None = None
+    status: ExecutionStatus | None = None
+    user_id: str | None = None
+    start_date: Instant | None = None
+    end_date: Instant | None = None
+    priority: Annotated[int, Meta(ge=1, le=10)] | None = None
+    tags: tuple[Tag, ...] = ()
+    project_id: str | None = None
+
+
+class CancelExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class ListLogs(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: LogLevel | None = None
+    component_id: str | None = None
+    order: Literal["asc", "desc"] = "asc"
+
+
+@RESOURCE.route("POST", "/workflows/{id}/execute", needs="workflow.execute", body=ExecuteWorkflow, status=202)
+async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
+    """Execute a workflow."""
+    body = call.body
+    row = await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    state = await execute(
+        call.hub,
+        call.principal,
+        row.id,
+        call.metadata,
+        parameters=body.parameters,
+        priority=None if body.priority is None else priority_of(body.priority),
+        scheduled_at=None if body.scheduled_at is None else instant(body.scheduled_at),
+        tags=body.tags,
+        project_id=body.project_id,
+    )
+    run = state.run
+    started = Started(
+        id=run.id,
+        execution_id=run.id,
+        workflow_id=run.workflow_id,
+        status=str(state.status),
+        priority=state.priority,
+        scheduled_at=run.scheduled_at,
+        created_at=run.created_at,
+        estimated_duration=None,
+        queue_position=await queue_position(call.hub, state),
+    )
+    return Answer(started, "Workflow execution started")
+
+
+@RESOURCE.route("GET", "/executions", needs="execution.read", query=ListExecutions)
+async def list_(call: Call[NoBody, ListExecutions]) -> Answer:
+    """List executions, newest first."""
+    query = call.query
+    where: list[Where] = [Eq("organization_id", call.organization_id)]
+    where += [
+        Eq(column, value)
+        for column, value in (
+            ("workflow_id", query.workflow_id),
+            ("status", query.status and query.status.value),
+            ("created_by", query.user_id),
+            ("priority", query.priority),
+            ("project_id", query.project_id),
+        )
+        if value is not None
+    ]
+    if query.start_date or query.end_date:
+        where.append(Range("created_at", query.start_date, query.end_date))
+    if query.tags:
+        where.append(HasAll("tags", query.tags))
+    rows, page = await page_of(call.hub.store.reads, ExecutionRow, where, _NEWEST_FIRST, query)
+    return Answer([_as_of_now(row, call.now) for row in rows], page=page)
+
+
+@RESOURCE.route("GET", "/executions/{id}", needs="execution.read")
+async def get(call: Call[NoBody, NoQuery]) -> Answer:
+    """Get an execution."""
+    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    return Answer(_as_of_now(row, call.now))
+
+
+@RESOURCE.route("POST", "/executions/{id}/cancel", needs="execution.write", body=CancelExecution)
+async def cancel_(call: Call[CancelExecution, NoQuery]) -> Answer:
+    """Cancel an execution: it ends at once."""
+    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    state = await cancel(call.hub, row, call.principal.id, call.metadata, call.body.reason)
+    return Answer(view(state), "Execution cancelled")
+
+
+@RESOURCE.route("GET", "/executions/{id}/components", needs="execution.read", query=Paging)
+async def components(call: Call[NoBody, Paging]) -> Answer:
+    """List the components of an execution: those that started, in that order, then the pending ones."""
+    reads = call.hub.store.reads
+    row = await execution_row(reads, call.path["id"], call.organization_id)
+    order = (Order("sequence"), Order("component_id"), Order("iteration"))
+    found: list[ComponentRow] = []
+    while True:
+        more = await reads.find(
+            ComponentRow,
+            RowQuery(where=(Eq("execution_id", row.id),), order=order, limit=1000, offset=len(found)),
+        )
+        found += more
+        if len(more) < 1000:
+            break
+    touched = {component.component_id for component in found}
+    created = (await call.hub.store.log.stream(f"execution:{row.id}"))[0]
+    definition = msgspec.json.decode(created.data, type=ExecutionCreated).definition
+    listed: list[Any] = [msgspec.Raw(component.document) for component in found]
+    listed += [_pending(spec.id, spec.type) for spec in definition.components if spec.id not in touched]
+    shown, page = sliced(listed, call.query)
+    return Answer(shown, page=page)
+
+
+@RESOURCE.route("GET", "/executions/{id}/history", needs="execution.read", query=Paging)
+async def history(call: Call[NoBody, Paging]) -> Answer:
+    """List every event of an execution, in order."""
+    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    found, page = await _events_of(call, row, ())
+    return Answer([msgspec.Raw(event_json(recorded)) for recorded in found], page=page)
+
+
+@RESOURCE.route("GET", "/executions/{id}/logs", needs="execution.read", query=ListLogs)
+async def logs(call: Call[NoBody, ListLogs]) -> Answer:
+    """List the log of an execution: what its components wrote, and what happened to it."""
+    query = call.query
+    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    entries = [log_entry(recorded) for recorded in await call.hub.store.log.stream(f"execution:{row.id}")]
+    kept = [
+        entry
+        for entry in entries
+        if entry is not None
+        and (query.level is None or entry.level == query.level)
+        and (query.component_id is None or entry.component_id == query.component_id)
+    ]
+    shown, page = sliced(kept if query.order == "asc" else kept[::-1], query)
+    return Answer(shown, page=page)
+
+
+async def _events_of(
+    call: Call[NoBody, Any], row: ExecutionRow, types: tuple[str, ...]
+) -> tuple[list[Recorded], Page]:
+    paging: Paging = call.query
+    after = 0
+    if paging.cursor is not None:
+        (at,) = decode_cursor(paging.cursor, 1)
+        after = at if isinstance(at, int) and at >= 0 else 0
+    query = EventQuery(execution_id=row.id, types=types, after=after, limit=paging.offset + paging.limit + 1)
+    found = (await call.hub.store.log.read(query))[paging.offset :]
+    has_more, shown = len(found) > paging.limit, found[: paging.limit]
+    page = Page(
+        total_count=None,
+        limit=paging.limit,
+        offset=paging.offset,
+        has_more=has_more,
+        next_cursor=encode_cursor([shown[-1].position]) if has_more else None,
+    )
+    return shown, page
+
+
+def _as_of_now(row: ExecutionRow, now: Instant) -> Any:
+    """The row's document; of a run that runs, with the seconds until now."""
+    if row.started_at is None or row.completed_at is not None:
+        return msgspec.Raw(row.document)
+    shown = msgspec.json.decode(row.document, type=ExecutionView)
+    return msgspec.structs.replace(shown, duration_seconds=seconds_between(row.started_at, now))
+
+
+def _pending(id: str, type: str) -> ComponentView:
+    return ComponentView(
+        component_id=id,
+        component_type=type,
+        iteration="",
+        status=ComponentStatus.PENDING,
+        attempt=0,
+        input_data=None,
+        output_data=None,
+        error_message=None,
+        started_at=None,
+        completed_at=None,
+        duration_seconds=None,
+    )

@@ -1,0 +1,76 @@
+"""Is the hub alive, is it ready."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from msgspec import UNSET, Struct, UnsetType
+
+from executor.domain.errors import Unavailable
+from hub.envelope import Answer
+from hub.operation import OPEN, Call, NoBody, Resource
+from hub.queries import NoQuery
+from hub.services import Services
+from hub.settings import VERSION
+
+RESOURCE = Resource("system")
+_logger = structlog.get_logger(__name__)
+
+
+class ComponentHealth(Struct, frozen=True, kw_only=True):
+    """`status` is healthy or unhealthy; `message` says what follows from it."""
+
+    status: str
+    response_time_ms: float | None = None
+    message: str | UnsetType = UNSET
+    queue_depth: int | UnsetType = UNSET
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`status` is healthy, degraded (it works, something waits) or unhealthy (it does not)."""
+
+    status: str
+    version: str
+    uptime_seconds: int
+    components: dict[str, ComponentHealth]
+
+
+@RESOURCE.route("GET", "/health", needs=OPEN)
+async def health(call: Call[NoBody, NoQuery]) -> Answer:
+    """How the hub and its parts are; 200 also while degraded."""
+    found = await _health(call.hub)
+    return Answer(found, f"The hub is {found.status}", status=503 if found.status == "unhealthy" else 200)
+
+
+@RESOURCE.route("GET", "/health/ready", needs=OPEN)
+async def ready(call: Call[NoBody, NoQuery]) -> Answer:
+    """Can the hub take requests now? 503 where not."""
+    found = await _health(call.hub)
+    is_ready = found.status != "unhealthy"
+    return Answer({"ready": is_ready} | {"status": found.status}, status=200 if is_ready else 503)
+
+
+async def _health(hub: Services) -> Health:
+    database = await _timed("database", hub.store.ping, "nothing can be written or read")
+    redis = await _timed("redis", hub.redis_ping, "webhook deliveries wait until it is back")
+    engine = ComponentHealth(status="healthy", queue_depth=hub.engine.owned)
+    broken = [part for part in (database, redis) if part.status != "healthy"]
+    status = "unhealthy" if database in broken else "degraded" if broken else "healthy"
+    return Health(
+        status=status,
+        version=VERSION,
+        uptime_seconds=int(time.monotonic() - hub.started),
+        components={"database": database, "redis": redis, "workflow_engine": engine},
+    )
+
+
+async def _timed(name: str, ping: Callable[[], Awaitable[None]], without: str) -> ComponentHealth:
+    start = time.perf_counter()
+    try:
+        await ping()
+    except (Unavailable, OSError, TimeoutError) as error:
+        _logger.warning("health.unhealthy", component=name, error=str(error))
+        return ComponentHealth(status="unhealthy", message=without)
+    return ComponentHealth(status="healthy", response_time_ms=round((time.perf_counter() - start) * 1000, 2))
