@@ -1,0 +1,68 @@
+"""Which events an endpoint wants: its patterns and its filters.
+
+A pattern is a type (`execution.completed`), all of one kind (`execution.*`), one fact of all kinds (`*.failed`), or
+`*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from executor.domain.events import CATALOGUE, Event
+from executor.expressions import ExpressionError, is_true
+from webhooks.endpoint import State
+
+CONDITION_VARIABLES: Final = ("event", "data")
+"""What a filter's condition sees: those two fields of the request's body."""
+
+
+def matches(pattern: str, type: str) -> bool:
+    if pattern == "*":
+        return True
+    wanted, given = pattern.split("."), type.split(".")
+    return len(wanted) == len(given) and all(w in ("*", g) for w, g in zip(wanted, given, strict=True))
+
+
+def types_of(patterns: Iterable[str]) -> frozenset[str]:
+    """The known event types that any of the patterns matches."""
+    patterns = tuple(patterns)
+    return frozenset(type for type in CATALOGUE if any(matches(pattern, type) for pattern in patterns))
+
+
+class Matcher:
+    """One endpoint's wishes. The questions go from cheap to dear: ask the next one only where the last said yes."""
+
+    def __init__(self, state: State) -> None:
+        if state.endpoint is None:
+            raise ValueError("an endpoint that was never created wants nothing")
+        self.webhook_id = state.id
+        self.shard = state.shard
+        filters = state.endpoint.filters
+        self._types = types_of(state.endpoint.events)
+        self._workflows = frozenset(filters.workflow_ids)
+        self._projects = frozenset(filters.project_ids)
+        self._priorities = frozenset(filters.priority_levels)
+        self._condition = filters.condition
+        self.has_priorities = bool(self._priorities)
+        self.has_projects = bool(self._projects)
+        self.has_condition = self._condition is not None
+
+    def wants_type(self, type: str, workflow_id: str | None) -> bool:
+        return type in self._types and (not self._workflows or workflow_id in self._workflows)
+
+    def wants_event(self, event: Event) -> bool:
+        """Where priorities are asked for, an event that has none is not wanted."""
+        return not self.has_priorities or getattr(event, "priority", None) in self._priorities
+
+    def wants_project(self, project_id: str | None) -> bool:
+        return not self.has_projects or project_id in self._projects
+
+    def wants_body(self, event: str, data: Any) -> bool:
+        """A condition that errs (a field that this event does not have) is not met."""
+        if self._condition is None:
+            return True
+        try:
+            return is_true(self._condition, {"event": event, "data": data}, CONDITION_VARIABLES)
+        except ExpressionError:
+            return False

@@ -1,0 +1,151 @@
+"""An endpoint's secrets: sealed as they come in with a request, opened as they go outside with a delivery."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from executor.domain.events.webhook import Endpoint, EndpointAuthentication, EndpointFilters
+from executor.domain.secrets import REDACTED
+from executor.domain.values import PRIORITY_WORDS, Instant, RetryPolicy
+from executor.sealing import Sealer
+from webhooks import endpoint
+from webhooks.endpoint import EndpointChange, State
+from webhooks.requests import WHSEC, Authentication, Filters, T, UpdateWebhook
+
+_SECRET_BYTES = 32
+
+
+def new_secret() -> str:
+    """`whsec_` and the base64 of 32 random bytes (Standard Webhooks)."""
+    return WHSEC + base64.b64encode(os.urandom(_SECRET_BYTES)).decode()
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """In clear, for one attempt: secrets to sign with, the newest first, and the client's own headers."""
+
+    secrets: tuple[str, ...]
+    headers: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Opened({REDACTED})"
+
+
+class EndpointSecrets:
+    """Seals and opens. Each text is bound to its endpoint and its use: moved elsewhere, it does not open."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    async def sealed(
+        self, organization_id: str, id: str, request: UpdateWebhook, secret: str | None
+    ) -> EndpointChange:
+        """A request that was checked, as a change. Null means the default. `[REDACTED]` stays what it is: the decider
+        knows what is stored."""
+        return EndpointChange(
+            url=request.url,
+            events=request.events,
+            description=request.description,
+            sealed_secret=UNSET
+            if secret is None or secret == REDACTED
+            else await self._seal(organization_id, id, "secret", secret),
+            active=request.active,
+            filters=UNSET if request.filters is UNSET else _filters(request.filters),
+            authentication=UNSET
+            if request.authentication is UNSET
+            else await self._authentication(organization_id, id, request.authentication),
+            sealed_headers=UNSET
+            if request.headers is UNSET
+            else {
+                name: await self._seal(organization_id, id, f"header:{name.lower()}", value)
+                for name, value in (request.headers or {}).items()
+            },
+            timeout_seconds=_or(request.timeout_seconds, endpoint.DEFAULT_TIMEOUT_SECONDS),
+            retry_policy=_policy(request.retry_policy),
+            max_in_flight=_or(request.max_in_flight, endpoint.DEFAULT_MAX_IN_FLIGHT),
+            ordered=request.ordered,
+        )
+
+    async def opened(self, state: State, now: Instant) -> Opened:
+        """Raises `Unsealable`. While one secret replaces another both are answered."""
+        stored = _endpoint(state)
+        sealed = [stored.sealed_secret]
+        until = stored.previous_secret_expires_at
+        if stored.previous_sealed_secret is not None and until is not None and now < until:
+            sealed.append(stored.previous_sealed_secret)
+        headers = {
+            name: await self._open(state, f"header:{name.lower()}", text)
+            for name, text in stored.sealed_headers.items()
+        }
+        return Opened(
+            secrets=tuple([await self._open(state, "secret", text) for text in sealed]),
+            headers=headers | await self._credentials(state, stored.authentication),
+        )
+
+    async def _credentials(self, state: State, authentication: EndpointAuthentication) -> dict[str, str]:
+        if authentication.sealed is None:
+            return {}
+        credential = await self._open(state, "authentication", authentication.sealed)
+        match authentication.type:
+            case "bearer":
+                return {"Authorization": f"Bearer {credential}"}
+            case "basic":
+                pair = f"{authentication.name}:{credential}".encode()
+                return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+            case _:
+                return {authentication.name or "Authorization": credential}
+
+    async def _authentication(
+        self, organization_id: str, id: str, wanted: Authentication | None
+    ) -> EndpointAuthentication:
+        if wanted is None or wanted.type == "none":
+            return EndpointAuthentication()
+        credential = {"bearer": wanted.token, "basic": wanted.password}.get(wanted.type, wanted.value)
+        name = {"bearer": None, "basic": wanted.username}.get(wanted.type, wanted.name)
+        sealed = await self._seal(organization_id, id, "authentication", credential or "")
+        return EndpointAuthentication(type=wanted.type, name=name, sealed=sealed)
+
+    async def _seal(self, organization_id: str, id: str, what: str, plain: str) -> str:
+        return REDACTED if plain == REDACTED else await self._sealer.seal(organization_id, plain, _context(id, what))
+
+    async def _open(self, state: State, what: str, sealed: str) -> str:
+        return await self._sealer.open(state.organization_id, sealed, _context(state.id, what))
+
+
+def _context(id: str, what: str) -> str:
+    return f"webhook:{id}:{what}"
+
+
+def _endpoint(state: State) -> Endpoint:
+    if state.endpoint is None:
+        raise ValueError("an endpoint that was never created has no secrets")
+    return state.endpoint
+
+
+def _or(value: T | UnsetType | None, default: T) -> T | UnsetType:
+    return default if value is None else value
+
+
+def _policy(policy: RetryPolicy | UnsetType | None) -> RetryPolicy | UnsetType:
+    if policy is None:
+        return endpoint.DEFAULT_POLICY
+    return UNSET if policy is UNSET else RetryPolicy(**structs.asdict(policy))
+
+
+def _filters(wanted: Filters | UnsetType | None) -> EndpointFilters:
+    if not isinstance(wanted, Filters):
+        return EndpointFilters()
+    return EndpointFilters(
+        workflow_ids=wanted.workflow_ids,
+        project_ids=wanted.project_ids,
+        priority_levels=_numbers(wanted.priority_levels),
+        condition=wanted.condition,
+    )
+
+
+def _numbers(levels: Sequence[int | str]) -> tuple[int, ...]:
+    numbers = (PRIORITY_WORDS[level] if isinstance(level, str) else level for level in levels)
+    return tuple(dict.fromkeys(numbers))

@@ -1,0 +1,144 @@
+"""Endpoints and deliveries as clients see them. Nothing secret is ever in these, but a new secret, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from executor.domain.events.webhook import Endpoint, EndpointAuthentication, EndpointFilters
+from executor.domain.secrets import REDACTED
+from executor.domain.values import Instant, RetryPolicy
+from executor.ports import Attempt, Delivery
+from webhooks.endpoint import State, WebhookRow, state_of
+
+SIGNING = "hmac"
+
+
+class EndpointView(Struct, frozen=True, kw_only=True):
+    """What a client set, as it may be sent back: `[REDACTED]` keeps what is stored."""
+
+    url: str
+    events: tuple[str, ...]
+    description: str | None
+    active: bool
+    filters: EndpointFilters
+    authentication: dict[str, str]
+    headers: dict[str, str]
+    timeout_seconds: float
+    retry_policy: RetryPolicy
+    max_in_flight: int
+    ordered: bool
+    signing: str = SIGNING
+
+
+class WebhookView(EndpointView, frozen=True, kw_only=True):
+    """`secret` is there at creation only. `disabled_reason` says why we switched it off, if we did."""
+
+    id: str
+    created_by: str
+    created_at: Instant
+    updated_at: Instant
+    disabled_reason: str | None
+    secret: str | UnsetType = UNSET
+
+
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """`duration_ms` covers the whole exchange; `error` is null where an answer came."""
+
+    attempt: int
+    started_at: Instant
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_body: str | None
+
+
+class DeliveryView(Struct, frozen=True, kw_only=True):
+    """`attempts` in their order; left out where nobody asked for them."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event: str
+    position: int | None
+    status: str
+    attempt_count: int
+    next_attempt_at: Instant | None
+    created_at: Instant
+    completed_at: Instant | None
+    attempts: tuple[AttemptView, ...] | UnsetType = UNSET
+
+
+def view(webhook: State | WebhookRow, secret: str | None = None) -> WebhookView:
+    """`secret`, in clear, only in the answer that creates it. Raises `ValueError` for what was never created."""
+    state = state_of(webhook) if isinstance(webhook, WebhookRow) else webhook
+    if state.endpoint is None:
+        raise ValueError("there is no endpoint to show")
+    return WebhookView(
+        id=state.id,
+        created_by=state.created_by,
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+        disabled_reason=state.disabled_reason,
+        secret=UNSET if secret is None else secret,
+        **shown(state.endpoint),
+    )
+
+
+def shown(endpoint: Endpoint) -> dict[str, Any]:
+    """The fields of an `EndpointView`."""
+    return {
+        "url": endpoint.url,
+        "events": endpoint.events,
+        "description": endpoint.description,
+        "active": endpoint.active,
+        "filters": endpoint.filters,
+        "authentication": _authentication(endpoint.authentication),
+        "headers": dict.fromkeys(endpoint.sealed_headers, REDACTED),
+        "timeout_seconds": endpoint.timeout_seconds,
+        "retry_policy": endpoint.retry_policy,
+        "max_in_flight": endpoint.max_in_flight,
+        "ordered": endpoint.ordered,
+    }
+
+
+def delivery_view(delivery: Delivery, attempts: Sequence[Attempt] | None = None) -> DeliveryView:
+    return DeliveryView(
+        id=delivery.id,
+        webhook_id=delivery.webhook_id,
+        event_id=delivery.event_id,
+        event=delivery.event,
+        position=delivery.position,
+        status=delivery.status,
+        attempt_count=delivery.attempt_count,
+        next_attempt_at=delivery.next_attempt_at,
+        created_at=delivery.created_at,
+        completed_at=delivery.completed_at,
+        attempts=UNSET if attempts is None else tuple(_attempt(attempt) for attempt in attempts),
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        attempt=attempt.attempt,
+        started_at=attempt.started_at,
+        duration_ms=attempt.duration_ms,
+        status_code=attempt.status_code,
+        error=attempt.error,
+        response_body=attempt.response_body,
+    )
+
+
+def _authentication(authentication: EndpointAuthentication) -> dict[str, str]:
+    name = authentication.name or ""
+    match authentication.type:
+        case "bearer":
+            return {"type": "bearer", "token": REDACTED}
+        case "basic":
+            return {"type": "basic", "username": name, "password": REDACTED}
+        case "header":
+            return {"type": "header", "name": name, "value": REDACTED}
+        case _:
+            return {"type": "none"}
