@@ -1,0 +1,58 @@
+"""Which aggregate a stream belongs to, by the prefix of its name, and how its events become facts again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from executor.domain.events import Fact, Stamp
+from executor.ports import Aggregate, Recorded
+from storage.codec import Codec
+from storage.errors import UnknownStream
+
+
+class Aggregates:
+    """The aggregates that the composition root registered."""
+
+    def __init__(self, aggregates: Iterable[Aggregate[Any]], codec: Codec) -> None:
+        self._codec = codec
+        self._of: dict[str, Aggregate[Any]] = {}
+        for aggregate in aggregates:
+            if not aggregate.prefix or ":" in aggregate.prefix or aggregate.prefix in self._of:
+                raise ValueError(f"the stream prefix {aggregate.prefix!r} is empty, has a colon, or is there twice")
+            self._of[aggregate.prefix] = aggregate
+
+    def of(self, stream: str) -> Aggregate[Any]:
+        """Raises `UnknownStream`."""
+        prefix, colon, id = stream.partition(":")
+        aggregate = self._of.get(prefix)
+        if aggregate is None or not colon or not id:
+            raise UnknownStream(stream)
+        return aggregate
+
+    def initial(self, stream: str) -> Any:
+        return self.of(stream).initial()
+
+    def evolve(self, stream: str, state: Any, recorded: Sequence[Recorded]) -> Any:
+        """The state after the next events of a stream."""
+        if not recorded:
+            return state
+        return self.of(stream).evolve(state, [self.fact(event) for event in recorded])
+
+    def fact(self, recorded: Recorded) -> Fact:
+        event = self._codec.decode(recorded.type, recorded.schema, recorded.data)
+        return Fact(event, stamp(recorded))
+
+
+def stamp(recorded: Recorded) -> Stamp:
+    return Stamp(
+        recorded.time,
+        recorded.organization_id,
+        aggregate_id(recorded.stream),
+        recorded.version,
+        recorded.metadata.actor,
+    )
+
+
+def aggregate_id(stream: str) -> str:
+    return stream.partition(":")[2]

@@ -1,0 +1,148 @@
+"""Event to bytes and back, upcasters for older shapes of data, and the hash chain over the log. Pure.
+
+The type's name is not in the data: it stands in the envelope, and the catalogue maps it to its Struct.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from executor.domain.events import CATALOGUE, Event
+from executor.ports import Metadata, Recorded
+from storage.errors import Broken, UnknownEvent
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""Data of one schema to data of the next. Pure; may change the dict it gets."""
+
+Upcasters = Mapping[str, Sequence[Upcaster]]
+"""By event type: the n-th (from 1) brings schema n to n + 1, so their count + 1 is the newest schema."""
+
+UPCASTERS: Final[Upcasters] = {}
+
+
+class Codec:
+    """Encodes and decodes the events of a catalogue. Refuses what it does not know."""
+
+    def __init__(self, catalogue: Mapping[str, type[Event]] = CATALOGUE, upcasters: Upcasters = UPCASTERS) -> None:
+        self._catalogue = catalogue
+        self._upcasters = upcasters
+        self._decoders = {name: msgspec.json.Decoder(cls) for name, cls in catalogue.items()}
+        self._encode = msgspec.json.Encoder().encode
+
+    def schema(self, type: str) -> int:
+        """The newest schema of a type's data."""
+        return len(self._upcasters.get(type, ())) + 1
+
+    def encode(self, event: Event) -> bytes:
+        if self._catalogue.get(event.type) is not type(event):
+            raise UnknownEvent(f"{type(event).__name__} is not the catalogue's {event.type!r}")
+        return self._encode(event)
+
+    def decode(self, type: str, schema: int, data: bytes) -> Event:
+        decoder = self._decoders.get(type)
+        if decoder is None:
+            raise UnknownEvent(f"the catalogue has no event {type!r}")
+        newest = self.schema(type)
+        if schema > newest:
+            raise UnknownEvent(f"{type!r} has schema {schema}, written by a newer version; known is {newest}")
+        try:
+            if schema == newest:
+                return decoder.decode(data)
+            value = msgspec.json.decode(data)
+            for upcast in self._upcasters[type][schema - 1 :]:
+                value = upcast(value)
+            return msgspec.convert(value, self._catalogue[type])
+        except msgspec.DecodeError as error:
+            raise UnknownEvent(f"the data of {type!r}, schema {schema}, cannot be read: {error}") from error
+
+
+CODEC: Final = Codec()
+
+_sorted = msgspec.json.Encoder(order="sorted").encode
+_encode = msgspec.json.Encoder().encode
+_metadata = msgspec.json.Decoder(Metadata).decode
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    """Canonical: what is null is absent and keys are sorted, so that a later field changes no earlier bytes."""
+    fields = msgspec.structs.asdict(metadata)
+    return _sorted({name: value for name, value in fields.items() if value is not None})
+
+
+def decode_metadata(data: bytes) -> Metadata:
+    return _metadata(data)
+
+
+class Link(NamedTuple):
+    """The end of a chain: what the next event is chained to."""
+
+    position: int
+    time: str
+    hash: bytes
+
+
+GENESIS: Final = Link(0, "", bytes(32))
+
+
+def digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+class Envelope(NamedTuple):
+    """All of a recorded event but its data and hash; `metadata` is its encoding."""
+
+    position: int
+    id: str
+    type: str
+    schema: int
+    time: str
+    organization_id: str
+    workflow_id: str | None
+    execution_id: str | None
+    stream: str
+    version: int
+    metadata: msgspec.Raw
+
+    def encode(self) -> bytes:
+        """The one canonical form, which is hashed."""
+        return _encode(self)
+
+
+def envelope(recorded: Recorded) -> Envelope:
+    return Envelope(
+        recorded.position,
+        recorded.id,
+        recorded.type,
+        recorded.schema,
+        recorded.time,
+        recorded.organization_id,
+        recorded.workflow_id,
+        recorded.execution_id,
+        recorded.stream,
+        recorded.version,
+        msgspec.Raw(encode_metadata(recorded.metadata)),
+    )
+
+
+def chain(previous: bytes, envelope: bytes, digest: bytes) -> bytes:
+    """SHA-256(previous hash ‖ envelope bytes ‖ SHA-256(data bytes))."""
+    return hashlib.sha256(previous + envelope + digest).digest()
+
+
+def verify(recorded: Iterable[Recorded], after: Link = GENESIS) -> Link:
+    """The end of the chain after these events, which follow `after`. Raises `Broken` at the first that is wrong."""
+    for event in recorded:
+        position = after.position + 1
+        if event.position != position:
+            raise Broken(position, f"missing: the next event stands at {event.position}")
+        if event.time < after.time:
+            raise Broken(position, f"its time {event.time} is before {after.time}, the time of the event before it")
+        expected = chain(after.hash, envelope(event).encode(), digest(event.data))
+        if event.hash != expected:
+            raise Broken(position, "its hash does not follow from its content and the hash before it")
+        after = Link(position, event.time, event.hash)
+    return after

@@ -1,0 +1,62 @@
+"""Row Structs as columns: which there are, a row's values in their order, and a row from such values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+
+from executor.ports import Row
+
+R = TypeVar("R", bound=Row)
+
+
+class Shape(NamedTuple):
+    """What a backend has to know of a kind of row to write its SQL. Built from the Struct alone."""
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    nullable: frozenset[str]
+    casts: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+    def check(self, column: str) -> str:
+        """The column, where there is one of this name; `ValueError` else. Nothing unchecked gets into SQL."""
+        if column not in self.columns:
+            raise ValueError(f"{self.table} has no column {column!r}")
+        return column
+
+
+@cache
+def shape(row: type[Row]) -> Shape:
+    hints = get_type_hints(row)
+    columns = row.__struct_fields__
+    casts = []
+    for column in columns:
+        cast = _cast(hints[column])
+        if cast is not None:
+            casts.append((column, cast))
+    nullable = frozenset(column for column in columns if type(None) in get_args(hints[column]))
+    return Shape(row.table, row.key, columns, nullable, tuple(casts))
+
+
+def values(row: Row) -> tuple[Any, ...]:
+    return tuple(getattr(row, column) for column in row.__struct_fields__)
+
+
+def build(row: type[R], values: Sequence[Any]) -> R:
+    of = shape(row)
+    fields = dict(zip(of.columns, values, strict=True))
+    for column, cast in of.casts:
+        if fields[column] is not None:
+            fields[column] = cast(fields[column])
+    return row(**fields)
+
+
+def _cast(hint: Any) -> Callable[[Any], Any] | None:
+    """What makes a column's value the field's: bools and enums are numbers and texts in a database."""
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, type) and (kind is bool or issubclass(kind, Enum)):
+            return kind
+    return None

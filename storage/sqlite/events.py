@@ -1,0 +1,149 @@
+"""Events as SQLite rows, and the queries over them. Every filter is answered by an index, in order of position."""
+# ruff: noqa: S608 - the text comes from our own types, checked; every value is a parameter
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from executor.domain.values import Instant
+from executor.ports import EventQuery, Recorded
+from storage.codec import decode_metadata
+from storage.sqlite.statements import queries
+
+_FIELDS: Final = (
+    "position, id, type, schema, time, organization_id, stream, version, workflow_id, execution_id, data, metadata"
+)
+INTO: Final = f"events({_FIELDS}, digest, hash)"
+COLUMNS: Final = f"{_FIELDS}, hash"
+
+
+def query(name: str) -> str:
+    """A query of `queries.sql` over events, its `{columns}` filled in."""
+    return queries()[name].replace("{columns}", COLUMNS)
+
+
+def to_values(recorded: Recorded, metadata: bytes, digest: bytes) -> tuple[Any, ...]:
+    return (
+        recorded.position,
+        recorded.id,
+        recorded.type,
+        recorded.schema,
+        recorded.time,
+        recorded.organization_id,
+        recorded.stream,
+        recorded.version,
+        recorded.workflow_id,
+        recorded.execution_id,
+        recorded.data,
+        metadata,
+        digest,
+        recorded.hash,
+    )
+
+
+def from_values(values: Sequence[Any]) -> Recorded:
+    return Recorded(
+        position=values[0],
+        id=values[1],
+        type=values[2],
+        schema=values[3],
+        time=values[4],
+        organization_id=values[5],
+        stream=values[6],
+        version=values[7],
+        workflow_id=values[8],
+        execution_id=values[9],
+        data=values[10],
+        metadata=decode_metadata(values[11]),
+        hash=values[12],
+    )
+
+
+def from_rows(rows: Iterable[Sequence[Any]]) -> list[Recorded]:
+    return [from_values(row) for row in rows]
+
+
+class Span(NamedTuple):
+    """Positions, both exclusive."""
+
+    after: int
+    before: int | None
+
+
+def span(connection: sqlite3.Connection, query: EventQuery) -> Span:
+    """A query's positions, its times included: time never runs backwards along the log, so a time is a position,
+    found by halving in some twenty point reads, and needs no index."""
+    after, before = query.after, query.before
+    if query.start_time is not None:
+        after = max(after, _first_at(connection, query.start_time) - 1)
+    if query.end_time is not None:
+        end = _first_at(connection, query.end_time)
+        before = end if before is None else min(before, end)
+    return Span(after, before)
+
+
+def _first_at(connection: sqlite3.Connection, time: Instant) -> int:
+    """The lowest position whose event is at a time or later; one past the last where all are earlier."""
+    low, high = 1, connection.execute(queries()["last_position"]).fetchone()[0] + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = connection.execute(queries()["time_at"], (middle,)).fetchone()
+        if found is None or found[1] >= time:
+            high = middle
+        else:
+            low = found[0] + 1
+    return low
+
+
+def expand(patterns: Sequence[str], types: Iterable[str]) -> list[str] | None:
+    """The types that match any of the patterns, of those there are; null where every type does."""
+    if not patterns or "*" in patterns:
+        return None
+    return sorted(type for type in types if any(_matches(pattern, type) for pattern in patterns))
+
+
+def _matches(pattern: str, type: str) -> bool:
+    if pattern.endswith(".*"):
+        return type.startswith(pattern[:-1])
+    if pattern.startswith("*."):
+        return type.endswith(pattern[1:])
+    return type == pattern
+
+
+def select(query: EventQuery, span: Span, types: list[str] | None) -> tuple[str, list[Any]]:
+    """The SQL of a query and its parameters. `+` before a column keeps SQLite from choosing its index: of several
+    filters the most selective one leads, and the others are checked on the events that it finds."""
+    where = ["position > ?"]
+    params: list[Any] = [span.after]
+    if span.before is not None:
+        where.append("position < ?")
+        params.append(span.before)
+    led = False
+    for column, value in (("execution_id", query.execution_id), ("workflow_id", query.workflow_id)):
+        if value is not None:
+            where.append(f"{'+' if led else ''}{column} = ?")
+            params.append(value)
+            led = True
+    if query.organization_id is not None:
+        where.append(f"{'+' if led or types is not None else ''}organization_id = ?")
+        params.append(query.organization_id)
+    order = "DESC" if query.descending else "ASC"
+    tail = f"ORDER BY position {order} LIMIT {int(query.limit)}"
+    if types is not None and not led:
+        return _by_type(types, " AND ".join(where), params, tail)
+    if types is not None:
+        where.append(f"+type IN ({', '.join('?' * len(types))})")
+        params.extend(types)
+    return f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(where)} {tail}", params
+
+
+def _by_type(types: list[str], where: str, params: list[Any], tail: str) -> tuple[str, list[Any]]:
+    """Each type's index entries are in order of position: take the first of each, then the first of those."""
+    if not types:
+        return f"SELECT {COLUMNS} FROM events WHERE false", []
+    one = f"SELECT position FROM (SELECT position FROM events WHERE type = ? AND {where} {tail})"
+    some = f"SELECT position FROM ({' UNION ALL '.join([one] * len(types))}) {tail}"
+    sql = f"SELECT {COLUMNS} FROM events WHERE position IN ({some}) {tail}"
+    return sql, [value for type in types for value in (type, *params)]

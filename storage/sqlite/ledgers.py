@@ -1,0 +1,101 @@
+"""The small ledgers on SQLite: engines, organizations, key use. Written through the one writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from executor.domain.values import Instant, plus
+from executor.ports import Clock, Organization
+from storage.errors import Unstorable
+from storage.sqlite.deliveries import SqliteDeliveries
+from storage.sqlite.errors import ours
+from storage.sqlite.statements import insert, queries, select_in
+from storage.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+
+class SqliteEngines:
+    """Implements `ports.Engines`; lives are measured by this process's clock, the only one there is."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    async def beat(self, engine: str, ttl_seconds: float) -> None:
+        expires_at = plus(self._clock.now(), ttl_seconds)
+        await self._writer.run(lambda db: _run(db, "engine_beat", (engine, expires_at)))
+
+    async def leave(self, engine: str) -> None:
+        await self._writer.run(lambda db: _run(db, "engine_leave", (engine,)))
+
+    async def leave_all(self) -> None:
+        await self._writer.run(lambda db: _run(db, "engine_leave_all", ()))
+
+
+class SqliteOrganizations:
+    """Implements `ports.Organizations`. `connection` is used only on the loop's thread."""
+
+    def __init__(self, writer: Writer, connection: sqlite3.Connection) -> None:
+        self._writer = writer
+        self._connection = connection
+
+    async def get(self, id: str) -> Organization | None:
+        with ours():
+            return _organization(self._connection, "organization", id)
+
+    async def by_name(self, name: str) -> Organization | None:
+        with ours():
+            return _organization(self._connection, "organization_by_name", name)
+
+    async def add(self, organization: Organization) -> Organization:
+        def keep(db: sqlite3.Connection) -> Organization:
+            values = (organization.id, organization.name, organization.sealed_key, organization.created_at)
+            _run(db, "organization_add", values)
+            kept = _organization(db, "organization_by_name", organization.name)
+            if kept is None:
+                raise Unstorable(f"the organization id {organization.id} belongs to another name")
+            return kept
+
+        return await self._writer.run(keep)
+
+
+class SqliteKeyUse:
+    """Implements `ports.KeyUse`. `connection` is used only on the loop's thread."""
+
+    def __init__(self, writer: Writer, connection: sqlite3.Connection) -> None:
+        self._writer = writer
+        self._connection = connection
+
+    async def touch(self, used: dict[str, Instant]) -> None:
+        rows = list(used.items())
+        newest = "ON CONFLICT (id) DO UPDATE SET used_at = max(used_at, excluded.used_at)"
+        await self._writer.run(lambda db: insert(db, "key_use(id, used_at)", rows, newest))
+
+    async def last_used(self, ids: Sequence[str]) -> dict[str, Instant]:
+        with ours():
+            rows = select_in(self._connection, queries()["last_used"], ids)
+        return {id: Instant(used_at) for id, used_at in rows}
+
+
+class SqliteLedgers(NamedTuple):
+    """Implements `ports.Ledgers`."""
+
+    engines: SqliteEngines
+    organizations: SqliteOrganizations
+    key_use: SqliteKeyUse
+    deliveries: SqliteDeliveries
+
+
+def _organization(connection: sqlite3.Connection, query: str, key: str) -> Organization | None:
+    row = connection.execute(queries()[query], (key,)).fetchone()
+    if row is None:
+        return None
+    id, name, sealed_key, created_at = row
+    return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
+
+
+def _run(connection: sqlite3.Connection, query: str, params: Sequence[object]) -> None:
+    connection.execute(queries()[query], params)

@@ -1,0 +1,188 @@
+-- name: head
+-- The end of the chain. `sqlite_sequence` remembers positions whose events were deleted.
+SELECT position, time, hash FROM events ORDER BY position DESC LIMIT 1;
+
+-- name: last_given
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
+
+-- name: by_id
+SELECT {columns} FROM events WHERE id IN ({values});
+
+-- name: versions
+-- The highest version of each stream: one seek in the index of (stream, version).
+SELECT wanted.column1, (SELECT max(version) FROM events WHERE stream = wanted.column1)
+FROM (VALUES {rows}) AS wanted;
+
+-- name: holders
+SELECT name, stream FROM names WHERE name IN ({values});
+
+-- name: free_names
+DELETE FROM names WHERE name IN ({values});
+
+-- name: at
+SELECT {columns} FROM events WHERE position = ?;
+
+-- name: stream
+SELECT {columns} FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?;
+
+-- name: stream_to
+SELECT {columns} FROM events WHERE stream = ? AND version <= ? ORDER BY version;
+
+-- name: page
+SELECT {columns} FROM events WHERE position > ? ORDER BY position LIMIT ?;
+
+-- name: last_position
+SELECT coalesce(max(position), 0) FROM events;
+
+-- name: time_at
+-- The first event at a position or after it: positions are dense unless somebody deleted some.
+SELECT position, time FROM events WHERE position >= ? ORDER BY position LIMIT 1;
+
+-- name: types
+-- Every type there is in the log: one seek each.
+WITH RECURSIVE found (type) AS (
+    SELECT min(type) FROM events
+    UNION ALL
+    SELECT (SELECT min(type) FROM events WHERE type > found.type) FROM found WHERE found.type IS NOT NULL
+)
+SELECT type FROM found WHERE type IS NOT NULL;
+
+-- name: get_meta
+SELECT value FROM meta WHERE key = ?;
+
+-- name: set_meta
+INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: execution_stats
+-- From the index of (workflow_id, status, created_at) alone.
+SELECT workflow_id,
+       count(*),
+       sum(status IN ('completed', 'failed', 'cancelled', 'terminated')),
+       sum(status = 'completed'),
+       max(created_at)
+FROM executions
+WHERE workflow_id IN ({values})
+GROUP BY workflow_id;
+
+-- name: claimable
+-- The second parameter is the time by which engines live.
+SELECT id, engine, priority
+FROM executions
+WHERE runnable_at <= ?
+  AND (engine IS NULL
+       OR NOT EXISTS (SELECT 1 FROM engines WHERE engines.id = executions.engine AND engines.expires_at > ?))
+ORDER BY priority DESC, id
+LIMIT ?;
+
+-- name: next_runnable_at
+SELECT min(runnable_at) FROM executions WHERE runnable_at > ?;
+
+-- name: engine_beat
+INSERT INTO engines (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: engine_leave
+DELETE FROM engines WHERE id = ?;
+
+-- name: engine_leave_all
+DELETE FROM engines;
+
+-- name: organization
+SELECT id, name, sealed_key, created_at FROM organizations WHERE id = ?;
+
+-- name: organization_by_name
+SELECT id, name, sealed_key, created_at FROM organizations WHERE name = ?;
+
+-- name: organization_add
+INSERT INTO organizations (id, name, sealed_key, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: last_used
+SELECT id, used_at FROM key_use WHERE id IN ({values});
+
+-- name: checkpoint
+SELECT position FROM checkpoints WHERE name = ?;
+
+-- name: set_checkpoint
+INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position;
+
+-- name: under_way
+-- How many of each endpoint's deliveries are being sent, and whether any is due: (webhook_id, ?, ?) a row, now twice.
+SELECT wanted.column1,
+       (SELECT count(*) FROM deliveries
+        WHERE webhook_id = wanted.column1 AND status = 'in_flight' AND due_at > ?),
+       EXISTS (SELECT 1 FROM deliveries WHERE webhook_id = wanted.column1 AND due_at <= ?)
+FROM (VALUES {rows}) AS wanted;
+
+-- name: due_of_endpoint
+-- What came due first, first; of one moment, in the log's order.
+SELECT id, due_at, position FROM deliveries
+WHERE webhook_id = ? AND due_at <= ? AND shard = ?
+ORDER BY due_at, position, id
+LIMIT ?;
+
+-- name: due_in_order
+-- The oldest that has not ended, if it is due.
+SELECT id, due_at, position FROM (
+    SELECT id, due_at, position, shard FROM deliveries
+    WHERE webhook_id = ? AND due_at IS NOT NULL
+    ORDER BY position, id
+    LIMIT 1
+) WHERE due_at <= ? AND shard = ?;
+
+-- name: take
+UPDATE deliveries
+SET status = 'in_flight', attempt_count = attempt_count + 1, lease_until = ?1, due_at = ?1, next_attempt_at = NULL
+WHERE id IN ({values});
+
+-- name: deliveries_in
+SELECT {columns} FROM deliveries WHERE id IN ({values});
+
+-- name: settle
+-- An end that comes after a cancellation is the truth; a retry after one is not wanted any more.
+UPDATE deliveries
+SET status = settled.column3,
+    next_attempt_at = settled.column4,
+    completed_at = settled.column5,
+    due_at = settled.column4,
+    lease_until = NULL
+FROM (VALUES {rows}) AS settled
+WHERE deliveries.id = settled.column1
+  AND deliveries.attempt_count = settled.column2
+  AND (deliveries.status = 'in_flight'
+       OR deliveries.status = 'cancelled' AND settled.column3 IN ('succeeded', 'exhausted'));
+
+-- name: release
+UPDATE deliveries
+SET status = iif(attempt_count > 1, 'retrying', 'pending'),
+    attempt_count = attempt_count - 1,
+    next_attempt_at = ?,
+    due_at = ?,
+    lease_until = NULL
+WHERE status = 'in_flight' AND id IN ({values});
+
+-- name: release_all
+-- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
+UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight';
+
+-- name: cancel_waiting
+UPDATE deliveries
+SET status = 'cancelled', completed_at = ?, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+WHERE webhook_id = ? AND due_at IS NOT NULL;
+
+-- name: next_due
+SELECT min(due_at) FROM deliveries WHERE shard = ? AND due_at IS NOT NULL;
+
+-- name: due_shards
+-- One seek for each shard that has anything, and one for its earliest.
+WITH RECURSIVE shards (shard) AS (
+    SELECT min(shard) FROM deliveries WHERE due_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(shard) FROM deliveries WHERE shard > shards.shard AND due_at IS NOT NULL)
+    FROM shards WHERE shards.shard IS NOT NULL
+)
+SELECT shard FROM shards
+WHERE shard IS NOT NULL
+  AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.shard = shards.shard AND due_at <= ?);
+
+-- name: attempts
+SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body
+FROM attempts WHERE delivery_id IN ({values}) ORDER BY delivery_id, attempt;

@@ -1,0 +1,168 @@
+"""Opens a SQLite file as a store: for writing, by one process at a time, or beside it only for reading."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from executor.ports import Aggregate, Clock
+from storage.aggregates import Aggregates
+from storage.codec import CODEC, Codec
+from storage.errors import WrongDatabase
+from storage.lock import FileLock
+from storage.sqlite.batch import Appender
+from storage.sqlite.connection import connect_reader, connect_writer, create_file
+from storage.sqlite.deliveries import SqliteDeliveries
+from storage.sqlite.errors import ours, translate
+from storage.sqlite.ledgers import SqliteEngines, SqliteKeyUse, SqliteLedgers, SqliteOrganizations
+from storage.sqlite.log import LogReader, SqliteLog
+from storage.sqlite.migrate import check, migrate, migrations
+from storage.sqlite.pool import ReadPool
+from storage.sqlite.reads import SqliteReads
+from storage.sqlite.statements import queries
+from storage.sqlite.writer import Writer
+
+_FORMAT: Final = "1"
+"""How envelopes are encoded and chained."""
+_WAL_FIXED_IN: Final = (3, 51, 3)
+_log = structlog.get_logger(__name__)
+
+
+class SqliteStore:
+    """Implements `ports.Store`. `lock` is held until the store is closed."""
+
+    def __init__(
+        self, parts: _Parts, lock: FileLock, log: SqliteLog, reads: SqliteReads, ledgers: SqliteLedgers
+    ) -> None:
+        self._parts = parts
+        self.lock = lock
+        self.log = log
+        self.reads = reads
+        self.ledgers = ledgers
+
+    async def ping(self) -> None:
+        with ours():
+            self._parts.reader.execute("SELECT 1 FROM meta").fetchone()
+
+    async def close(self) -> None:
+        """Appends that were submitted are finished. May be called twice.
+
+        The writer is the last to go: only the last connection can bring the whole WAL back into the file.
+        """
+        self.log.close()
+        await self._parts.pool.close()
+        self._parts.reader.close()
+        await self.log.writer.close()
+        self.lock.release()
+
+
+class ReadOnlyStore:
+    """The log of a store that another process may be writing to, or nobody."""
+
+    def __init__(self, parts: _Parts, log: LogReader) -> None:
+        self._parts = parts
+        self.log = log
+
+    async def close(self) -> None:
+        self.log.close()
+        await self._parts.pool.close()
+        self._parts.reader.close()
+
+
+class _Parts(NamedTuple):
+    """What a store reads with."""
+
+    reader: sqlite3.Connection
+    pool: ReadPool
+    epoch: str
+
+
+async def open_for_writing(
+    path: Path, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
+) -> SqliteStore:
+    """Makes the file where there is none. Raises `Locked`, `WrongDatabase`, `Unavailable`."""
+    known = Aggregates(aggregates, codec)
+    with ExitStack() as undo:
+        create_file(path)
+        lock = FileLock(path.with_name(path.name + ".lock"))
+        undo.callback(lock.release)
+        with _opening(path):
+            connection = undo.enter_context(closing(connect_writer(path)))
+            epoch = _prepare(connection, clock)
+            reader = undo.enter_context(closing(connect_reader(path)))
+            parts = _Parts(reader, ReadPool(path), epoch)
+            log = SqliteLog(
+                reader,
+                parts.pool,
+                known,
+                epoch,
+                codec=codec,
+                writer=lambda publish: Writer(connection, Appender(known, clock), publish),
+            )
+        undo.pop_all()
+    ledgers = SqliteLedgers(
+        SqliteEngines(log.writer, clock),
+        SqliteOrganizations(log.writer, reader),
+        SqliteKeyUse(log.writer, reader),
+        SqliteDeliveries(log.writer, reader, parts.pool),
+    )
+    return SqliteStore(parts, lock, log, SqliteReads(reader, parts.pool, clock), ledgers)
+
+
+async def open_for_reading(
+    path: Path, aggregates: Sequence[Aggregate[Any]] = (), *, codec: Codec = CODEC
+) -> ReadOnlyStore:
+    """Takes no lock and changes nothing. `aggregates` are needed only to fold. Raises as above."""
+    with ExitStack() as undo, _opening(path):
+        reader = undo.enter_context(closing(connect_reader(path)))
+        if check(reader) < migrations()[-1].version:
+            raise WrongDatabase("the database has an older schema: start the hub once, which brings it up to date")
+        epoch = _meta(reader, "epoch")
+        if epoch is None:
+            raise WrongDatabase("the database has no epoch")
+        parts = _Parts(reader, ReadPool(path), epoch)
+        log = LogReader(reader, parts.pool, Aggregates(aggregates, codec), epoch)
+        undo.pop_all()
+    return ReadOnlyStore(parts, log)
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if not path.exists():
+            raise WrongDatabase(f"there is no database at '{path}'") from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise WrongDatabase(f"'{path}' is not a SQLite database") from error
+        raise translate(error) from error
+
+
+def _prepare(connection: sqlite3.Connection, clock: Clock) -> str:
+    """Brings the schema up to date and answers the log's epoch, which a new log gets here."""
+    for name in migrate(connection):
+        _log.info("migrated the database", migration=name)
+    if sqlite3.sqlite_version_info < _WAL_FIXED_IN:
+        _log.debug("this SQLite needs all writes in one connection, and they are", sqlite=sqlite3.sqlite_version)
+    connection.execute("BEGIN IMMEDIATE")
+    format = _meta(connection, "format") or _set_meta(connection, "format", _FORMAT)
+    epoch = _meta(connection, "epoch") or _set_meta(connection, "epoch", clock.new_id())
+    connection.execute("COMMIT")
+    if format != _FORMAT:
+        raise WrongDatabase(f"the log has format {format}; this version knows {_FORMAT}: use a newer Runcast")
+    return epoch
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute(queries()["get_meta"], (key,)).fetchone()
+    return str(row[0]) if row is not None else None
+
+
+def _set_meta(connection: sqlite3.Connection, key: str, value: str) -> str:
+    connection.execute(queries()["set_meta"], (key, value))
+    return value
