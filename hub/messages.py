@@ -1,0 +1,331 @@
+"""A recorded event as the world sees it: its message on a channel, and the whole of it as JSON. Pure.
+
+Every type of the catalogue stands in `MESSAGES`, with the message that it becomes on the channels of its execution
+and its workflow, or with `None`; a test fails for one forgotten. On the channel `events` each becomes an `event`.
+A message depends on the event alone, so its bytes are the same live, resumed, or replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from executor.domain.events import CATALOGUE, Event, execution, workflow
+from executor.domain.events import apikey as apikeys
+from executor.domain.events import webhook as webhooks
+from executor.domain.secrets import redact_json
+from executor.domain.values import Instant
+from executor.ports import Metadata, Recorded
+
+MAX_OUTPUT_BYTES: Final = 16 * 1024
+"""An output whose JSON is longer is left out of messages (not of `event`, which is whole)."""
+
+_NULL: Final = Raw(b"null")
+
+
+class Channel(StrEnum):
+    """The kinds of channels. One of an id is named `execution:ID`; there is one `events` for an organization."""
+
+    EXECUTION = "execution"
+    WORKFLOW = "workflow"
+    EVENTS = "events"
+
+
+# What is read of an event's data: values stay JSON bytes wherever they are only handed on.
+
+
+class _Execution(Struct):
+    status: Raw
+    progress: Raw
+    duration: Raw = _NULL
+
+
+class _Component(Struct):
+    component_id: Raw
+    status: Raw
+    progress: Raw
+    duration: Raw = _NULL
+    output_data: Raw = _NULL
+
+
+class _ComponentStarted(Struct):
+    execution_status: Raw
+    progress: Raw
+    execution_duration: Raw = _NULL
+
+
+class _Failure(Struct):
+    message: Raw
+
+
+class _Failed(Struct):
+    component_id: Raw
+    error: _Failure
+    progress: Raw
+    retry_count: Raw
+
+
+class _Workflow(Struct):
+    name: Raw
+    status: Raw
+    workflow_version: Raw
+
+
+class _Log(Struct):
+    level: Raw
+    message: Raw
+    component_id: Raw = _NULL
+    metadata: Raw = _NULL
+
+
+# What is sent.
+
+
+class ExecutionUpdate(Struct, frozen=True):
+    """`status` and `duration` (seconds) are the execution's, also where a component's start caused it."""
+
+    execution_id: str | None
+    workflow_id: str | None
+    status: Raw
+    progress: Raw
+    duration: Raw
+
+
+class ComponentCompleted(Struct, frozen=True):
+    """`status` is completed, skipped, or cancelled; only the first has an output."""
+
+    execution_id: str | None
+    workflow_id: str | None
+    component_id: Raw
+    status: Raw
+    duration: Raw
+    progress: Raw
+    output_data: Raw | UnsetType = UNSET
+    output_truncated: bool | UnsetType = UNSET
+
+
+class ComponentError(Struct, frozen=True):
+    """`final` is false where another attempt follows."""
+
+    execution_id: str | None
+    workflow_id: str | None
+    component_id: Raw
+    error: Raw
+    retry_count: Raw
+    final: bool
+    progress: Raw
+
+
+class WorkflowUpdate(Struct, frozen=True):
+    """`event` is the type of the event, such as `workflow.activated`."""
+
+    workflow_id: str | None
+    name: Raw
+    status: Raw
+    version: Raw
+    event: str
+
+
+class Log(Struct, frozen=True):
+    execution_id: str | None
+    component_id: Raw
+    level: Raw
+    message: Raw
+    metadata: Raw
+
+
+Data = ExecutionUpdate | ComponentCompleted | ComponentError | WorkflowUpdate | Log
+
+
+class WholeEvent(Struct, frozen=True):
+    """An event as REST, streams and exports show it. `hash` is hexadecimal."""
+
+    position: int
+    id: str
+    type: str
+    time: Instant
+    organization_id: str
+    stream: str
+    version: int
+    workflow_id: str | None
+    execution_id: str | None
+    data: Raw
+    metadata: Metadata
+    hash: str
+
+
+class _Message(Struct, frozen=True):
+    type: str
+    id: str
+    timestamp: Instant
+    channel: str
+    position: int
+    data: Data | Raw
+
+
+class _Form(Struct, frozen=True):
+    """A message's `type`, and how its data comes from an event."""
+
+    type: str
+    data: Callable[[Recorded], Data]
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_execution: Final = msgspec.json.Decoder(_Execution).decode
+_component: Final = msgspec.json.Decoder(_Component).decode
+_component_started: Final = msgspec.json.Decoder(_ComponentStarted).decode
+_failed: Final = msgspec.json.Decoder(_Failed).decode
+_workflow: Final = msgspec.json.Decoder(_Workflow).decode
+_log: Final = msgspec.json.Decoder(_Log).decode
+
+
+def _execution_data(of: Recorded) -> ExecutionUpdate:
+    read = _execution(of.data)
+    return ExecutionUpdate(of.execution_id, of.workflow_id, read.status, read.progress, read.duration)
+
+
+def _component_started_data(of: Recorded) -> ExecutionUpdate:
+    read = _component_started(of.data)
+    return ExecutionUpdate(
+        of.execution_id, of.workflow_id, read.execution_status, read.progress, read.execution_duration
+    )
+
+
+def _component_completed_data(of: Recorded) -> ComponentCompleted:
+    read = _component(of.data)
+    is_long = len(read.output_data) > MAX_OUTPUT_BYTES
+    return ComponentCompleted(
+        of.execution_id,
+        of.workflow_id,
+        read.component_id,
+        read.status,
+        read.duration,
+        read.progress,
+        UNSET if is_long else read.output_data,
+        True if is_long else UNSET,
+    )
+
+
+def _error_data(of: Recorded, final: bool) -> ComponentError:
+    read = _failed(of.data)
+    return ComponentError(
+        of.execution_id,
+        of.workflow_id,
+        read.component_id,
+        read.error.message,
+        read.retry_count,
+        final,
+        read.progress,
+    )
+
+
+def _workflow_data(of: Recorded) -> WorkflowUpdate:
+    read = _workflow(of.data)
+    return WorkflowUpdate(of.workflow_id, read.name, read.status, read.workflow_version, of.type)
+
+
+def _log_data(of: Recorded) -> Log:
+    read = _log(of.data)
+    return Log(of.execution_id, read.component_id, read.level, read.message, read.metadata)
+
+
+_EXECUTION_UPDATE: Final = _Form("execution_update", _execution_data)
+_COMPONENT_COMPLETED: Final = _Form("component_completed", _component_completed_data)
+_WORKFLOW_UPDATE: Final = _Form("workflow_update", _workflow_data)
+
+MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
+    workflow.WorkflowCreated: _WORKFLOW_UPDATE,
+    workflow.WorkflowUpdated: _WORKFLOW_UPDATE,
+    workflow.WorkflowActivated: _WORKFLOW_UPDATE,
+    workflow.WorkflowDeactivated: _WORKFLOW_UPDATE,
+    workflow.WorkflowArchived: _WORKFLOW_UPDATE,
+    workflow.WorkflowDeleted: _WORKFLOW_UPDATE,
+    execution.ExecutionCreated: _EXECUTION_UPDATE,
+    execution.ExecutionStarted: _EXECUTION_UPDATE,
+    execution.ExecutionReclaimed: _EXECUTION_UPDATE,
+    execution.ExecutionCompleted: _EXECUTION_UPDATE,
+    execution.ExecutionFailed: _EXECUTION_UPDATE,
+    execution.ExecutionCancelled: _EXECUTION_UPDATE,
+    execution.ComponentStarted: _Form("execution_update", _component_started_data),
+    execution.ComponentCompleted: _COMPONENT_COMPLETED,
+    execution.ComponentSkipped: _COMPONENT_COMPLETED,
+    execution.ComponentCancelled: _COMPONENT_COMPLETED,
+    execution.ComponentFailed: _Form("error", lambda of: _error_data(of, final=True)),
+    execution.ComponentRetryScheduled: _Form("error", lambda of: _error_data(of, final=False)),
+    execution.LogWritten: _Form("log", _log_data),
+    # Nothing that a watcher of an execution can see has changed; what follows from a timer says so itself.
+    execution.TimerScheduled: None,
+    execution.TimerFired: None,
+    # They belong to no execution and to no workflow.
+    webhooks.WebhookCreated: None,
+    webhooks.WebhookUpdated: None,
+    webhooks.WebhookDisabled: None,
+    webhooks.WebhookEnabled: None,
+    webhooks.WebhookDeleted: None,
+    webhooks.DeliveryExhausted: None,
+    apikeys.ApiKeyCreated: None,
+    apikeys.ApiKeyRevoked: None,
+}
+
+_FORMS: Final = {event.type: form for event, form in MESSAGES.items() if form is not None}
+
+
+def message(recorded: Recorded, channel: Channel) -> bytes | None:
+    """The event's one message on a channel of this kind, or None where it has none there.
+
+    On `execution` and `workflow` its `channel` names the event's own execution or workflow, for subscribers of `*`
+    too. Raises `msgspec.DecodeError` for data that is not of the event's type.
+    """
+    if channel is Channel.EVENTS:
+        return _message(recorded, "event", "events", Raw(event_json(recorded)))
+    id = recorded.execution_id if channel is Channel.EXECUTION else recorded.workflow_id
+    form = _FORMS.get(recorded.type)
+    if id is None or form is None:
+        return None
+    return redact_json(_message(recorded, form.type, f"{channel}:{id}", form.data(recorded)))
+
+
+def event_json(recorded: Recorded) -> bytes:
+    """The whole event, its data as stored but for sealed secrets, which are shown as `[REDACTED]`."""
+    whole = WholeEvent(
+        recorded.position,
+        recorded.id,
+        recorded.type,
+        recorded.time,
+        recorded.organization_id,
+        recorded.stream,
+        recorded.version,
+        recorded.workflow_id,
+        recorded.execution_id,
+        Raw(redact_json(recorded.data)),
+        recorded.metadata,
+        recorded.hash.hex(),
+    )
+    return _encode(whole)
+
+
+def message_types(channel: Channel) -> frozenset[str] | None:
+    """The types of events that have a message on channels of this kind; None for all, whatever they are called."""
+    if channel is Channel.EVENTS:
+        return None
+    return frozenset(t for t, f in _FORMS.items() if channel is Channel.WORKFLOW or f is not _WORKFLOW_UPDATE)
+
+
+def matching_types(pattern: str) -> frozenset[str]:
+    """The types of the catalogue that a pattern matches: `execution.failed`, `execution.*`, `*.failed`, or `*`."""
+    if pattern == "*":
+        return frozenset(CATALOGUE)
+    wanted = pattern.split(".")
+    return frozenset(t for t in CATALOGUE if _is_matched(wanted, t.split(".")))
+
+
+def _is_matched(wanted: list[str], given: list[str]) -> bool:
+    return len(wanted) == len(given) and all(w in ("*", g) for w, g in zip(wanted, given, strict=True))
+
+
+def _message(recorded: Recorded, type: str, channel: str, data: Data | Raw) -> bytes:
+    return _encode(_Message(type, recorded.id, recorded.time, channel, recorded.position, data))
