@@ -14,6 +14,7 @@ from executor.ports import Clock, Deliveries, Delivery, EventLog, Metadata
 from executor.sealing import Sealer
 from webhooks import endpoint
 from webhooks.body import TEST_EVENT, body_of_test
+from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
 from webhooks.requests import CreateWebhook, UpdateWebhook, check, given
 from webhooks.secrets import EndpointSecrets, new_secret
@@ -33,20 +34,16 @@ class Caller(NamedTuple):
     metadata: Metadata
 
 
-Ring = Callable[[int], None]
-"""Wakes the pump of a shard."""
-
-
 class Commands:
     """Webhooks as the routes use them. Raises `NotFound` also for another organization's, `Invalid` with all problems
     at once, and `Unavailable`."""
 
     def __init__(
-        self, log: EventLog, deliveries: Deliveries, sealer: Sealer, egress: Egress, clock: Clock, ring: Ring
+        self, log: EventLog, deliveries: Deliveries, sealer: Sealer, egress: Egress, clock: Clock, doorbell: Doorbell
     ) -> None:
         self._log, self._deliveries = log, deliveries
         self._secrets, self._egress = EndpointSecrets(sealer), egress
-        self._clock, self._ring = clock, ring
+        self._clock, self._doorbell = clock, doorbell
 
     async def create(self, caller: Caller, request: CreateWebhook) -> Created:
         problems = await check(request, self._egress)
@@ -82,7 +79,7 @@ class Commands:
             raise ResourceConflict("the webhook is not active; enable it first", "active")
         delivery = delivery_of_test(state, self._clock)
         await self._deliveries.add([delivery])
-        self._ring(delivery.shard)
+        self._doorbell.ring(delivery.shard)
         return delivery
 
     async def get(self, caller: Caller, id: str) -> State:

@@ -1,0 +1,101 @@
+"""All attempts under way in this process: started as they are claimed, settled in batches, ended with the process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Sequence
+
+from executor.domain.errors import Unavailable
+from executor.ports import Clock, Deliveries, Delivery, Settled
+from webhooks.deliver import Attempts
+from webhooks.doorbell import Doorbell
+
+MOST_UNDER_WAY = 1000
+_AGAIN_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Courier:
+    """Attempts outlive the pump that claimed them. Rings for a shard whenever one of its deliveries has ended."""
+
+    def __init__(
+        self, attempts: Attempts, deliveries: Deliveries, doorbell: Doorbell, clock: Clock, most: int = MOST_UNDER_WAY
+    ) -> None:
+        self._attempts, self._deliveries = attempts, deliveries
+        self._doorbell, self._clock = doorbell, clock
+        self._most = most
+        self._under_way: dict[asyncio.Task[None], Delivery] = {}
+        self._settlement = _Settlement(deliveries)
+        self._is_closed = False
+
+    @property
+    def room(self) -> int:
+        """How many more attempts may start now."""
+        return 0 if self._is_closed else self._most - len(self._under_way)
+
+    def dispatch(self, claimed: Sequence[Delivery]) -> None:
+        for delivery in claimed:
+            task = asyncio.create_task(self._carry(delivery), name=f"delivery-{delivery.id}")
+            self._under_way[task] = delivery
+            task.add_done_callback(self._done)
+
+    async def close(self, grace: float) -> None:
+        """Starts nothing more, lets what flies land for some seconds, and gives the rest back unsent."""
+        self._is_closed = True
+        if self._under_way:
+            await asyncio.wait(list(self._under_way), timeout=grace)
+        left = dict(self._under_way)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(list(left))
+            try:
+                await self._deliveries.release([delivery.id for delivery in left.values()], self._clock.now())
+            except Unavailable as error:
+                log.warning("%d deliveries wait for the end of their lease: %s", len(left), error)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        delivery = self._under_way.pop(task)
+        self._doorbell.ring(delivery.shard)
+
+    async def _carry(self, delivery: Delivery) -> None:
+        try:
+            settled = await self._attempts.make(delivery)
+            if settled is not None:
+                await self._settlement.write(settled)
+        except Unavailable as error:
+            log.warning("delivery %s waits for the end of its lease: %s", delivery.id, error)
+        except Exception:
+            log.exception("delivery %s failed within; it waits for the end of its lease", delivery.id)
+
+
+class _Settlement:
+    """A group commit: whoever comes first writes for all who wait."""
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+        self._waiting: dict[int, Settled] = {}
+        self._numbers = itertools.count()
+        self._lock = asyncio.Lock()
+
+    async def write(self, settled: Settled) -> None:
+        """Returns once it is on disk; a store that is away only delays it."""
+        number = next(self._numbers)
+        self._waiting[number] = settled
+        while number in self._waiting:
+            try:
+                async with self._lock:
+                    await self._write_all()
+            except Unavailable as error:
+                log.warning("attempts wait for the store: %s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _write_all(self) -> None:
+        batch = dict(self._waiting)
+        if batch:
+            await self._deliveries.settle(list(batch.values()))
+            for number in batch:
+                del self._waiting[number]

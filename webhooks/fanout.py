@@ -1,0 +1,205 @@
+"""Event × endpoint → deliveries, behind a durable checkpoint.
+
+It folds `webhook.*` events as it passes them, so that a change of an endpoint holds exactly from its position on. A
+delivery's id is derived from its event and endpoint: what a crash made it do twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import msgspec
+
+from executor.domain.errors import Unavailable
+from executor.domain.events import Fact, Stamp
+from executor.domain.events.webhook import DeliveryExhausted, WebhookDeleted
+from executor.domain.values import derived_id
+from executor.ports import Clock, Deliveries, Delivery, EventLog, EventQuery, Recorded
+from webhooks import endpoint
+from webhooks.directory import Directory
+from webhooks.doorbell import Doorbell
+from webhooks.endpoint import State
+from webhooks.facts import Facts
+from webhooks.matching import Matcher
+
+CHECKPOINT: Final = "fanout"
+
+_PREFIX = "webhook:"
+_FLUSH_SECONDS = 1.0
+_AGAIN_SECONDS = 0.5
+_PAGE = 500
+
+log = logging.getLogger(__name__)
+
+
+class Fanout:
+    """`run` it once in a hub. It rings for the shards whose deliveries it wrote."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        deliveries: Deliveries,
+        facts: Facts,
+        directory: Directory,
+        doorbell: Doorbell,
+        clock: Clock,
+    ) -> None:
+        self._log, self._deliveries, self._facts = log, deliveries, facts
+        self._directory, self._doorbell, self._clock = directory, doorbell, clock
+        self._endpoints: dict[str, State] = {}
+        self._matchers: dict[str, dict[str, Matcher]] = {}
+        self._written = 0
+        self._passed = 0
+
+    @property
+    def position(self) -> int:
+        """Everything up to here has its deliveries."""
+        return self._passed
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled or the log closes; a store that is away only delays it."""
+        while True:
+            try:
+                await self._restore()
+                await self._follow()
+                return
+            except Unavailable as error:
+                log.warning("the fan-out waits for the store: %s", error)
+            except Exception:
+                log.exception("the fan-out failed after position %d; it begins again there", self._passed)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _restore(self) -> None:
+        """The endpoints as they were at the checkpoint."""
+        self._endpoints, self._matchers = {}, {}
+        self._written = self._passed = await self._deliveries.checkpoint(CHECKPOINT)
+        after = 0
+        while True:
+            query = EventQuery(after=after, before=self._passed + 1, types=("webhook.*",), limit=_PAGE)
+            page = await self._log.read(query)
+            for recorded in page:
+                self._fold(recorded)
+            if len(page) < _PAGE:
+                return
+            after = page[-1].position
+
+    async def _follow(self) -> None:
+        batches = self._log.tail(self._passed)
+        coming: asyncio.Task[Sequence[Recorded] | None] | None = None
+        try:
+            while True:
+                coming = coming or asyncio.create_task(_next(batches))
+                done, _ = await asyncio.wait([coming], timeout=_FLUSH_SECONDS)
+                if not done:
+                    await self._write([])
+                    continue
+                batch, coming = coming.result(), None
+                if batch is None:
+                    return
+                await self._cast(batch)
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.wait([coming])
+
+    async def _cast(self, batch: Sequence[Recorded]) -> None:
+        found: list[Delivery] = []
+        for recorded in batch:
+            if recorded.stream.startswith(_PREFIX):
+                # What it had before this position is written first: only then can it be cancelled.
+                if self._ends(recorded):
+                    await self._write(found)
+                    found = []
+                    await self._deliveries.cancel_waiting(recorded.stream.removeprefix(_PREFIX), self._clock.now())
+                self._fold(recorded)
+            found += [self._delivery(recorded, matcher) for matcher in await self._wanting(recorded)]
+            self._passed = recorded.position
+        if found or self._passed - self._written >= _PAGE:
+            await self._write(found)
+
+    async def _write(self, found: Sequence[Delivery]) -> None:
+        """Deliveries and how far they go, together."""
+        if found or self._passed > self._written:
+            await self._deliveries.fan_out(CHECKPOINT, self._passed, found)
+            self._written = self._passed
+        for shard in {delivery.shard for delivery in found}:
+            self._doorbell.ring(shard)
+
+    def _fold(self, recorded: Recorded) -> None:
+        id = recorded.stream.removeprefix(_PREFIX)
+        fact = Fact(self._facts.event(recorded), _stamp(recorded, id))
+        state = endpoint.evolve(self._endpoints.get(id, endpoint.initial()), [fact])
+        self._endpoints[id] = state
+        self._directory.changed(endpoint.shard_of(id))
+        of_organization = self._matchers.setdefault(state.organization_id, {})
+        if state.is_active:
+            of_organization[id] = Matcher(state)
+        else:
+            of_organization.pop(id, None)
+        if state.deleted:
+            del self._endpoints[id]
+
+    def _ends(self, recorded: Recorded) -> bool:
+        """Whether this event switches an endpoint off that was on."""
+        id = recorded.stream.removeprefix(_PREFIX)
+        before = self._endpoints.get(id)
+        if before is None or not before.is_active:
+            return recorded.type == WebhookDeleted.type
+        return not endpoint.evolve(before, [Fact(self._facts.event(recorded), _stamp(recorded, id))]).is_active
+
+    async def _wanting(self, recorded: Recorded) -> list[Matcher]:
+        """Endpoints that get this event. Decoding, the run's header and the body come only where a filter asks."""
+        of_organization = self._matchers.get(recorded.organization_id, {})
+        wanting = [m for m in of_organization.values() if m.wants_type(recorded.type, recorded.workflow_id)]
+        if not wanting:
+            return []
+        about = self._about(recorded)
+        wanting = [] if about is None else [m for m in wanting if m.webhook_id != about]
+        if any(m.has_priorities for m in wanting):
+            event = self._facts.event(recorded)
+            wanting = [m for m in wanting if m.wants_event(event)]
+        if any(m.has_projects for m in wanting):
+            header = await self._facts.header(recorded.execution_id)
+            project = header.created.project_id if header else None
+            wanting = [m for m in wanting if m.wants_project(project)]
+        if any(m.has_condition for m in wanting):
+            data = msgspec.json.decode(await self._facts.data(recorded))
+            wanting = [m for m in wanting if m.wants_body(recorded.type, data)]
+        return wanting
+
+    def _about(self, recorded: Recorded) -> str | None:
+        """The endpoint that an event is about, which never hears of it; empty for none. Null for what nobody hears
+        of: that telling of a failed delivery failed too, or two endpoints would tell each other for ever."""
+        if recorded.stream.startswith(_PREFIX):
+            return recorded.stream.removeprefix(_PREFIX)
+        if recorded.type == DeliveryExhausted.type:
+            event = self._facts.event(recorded)
+            if isinstance(event, DeliveryExhausted):
+                return None if event.event_type == DeliveryExhausted.type else event.webhook_id
+        return ""
+
+    def _delivery(self, recorded: Recorded, matcher: Matcher) -> Delivery:
+        now = self._clock.now()
+        return Delivery(
+            id=derived_id(recorded.id, matcher.webhook_id),
+            organization_id=recorded.organization_id,
+            webhook_id=matcher.webhook_id,
+            shard=matcher.shard,
+            event_id=recorded.id,
+            event=recorded.type,
+            position=recorded.position,
+            next_attempt_at=now,
+            created_at=now,
+        )
+
+
+def _stamp(recorded: Recorded, id: str) -> Stamp:
+    return Stamp(recorded.time, recorded.organization_id, id, recorded.version, recorded.metadata.actor)
+
+
+async def _next(batches: AsyncIterator[Sequence[Recorded]]) -> Sequence[Recorded] | None:
+    """The next batch; null where the log has closed."""
+    return await anext(batches, None)

@@ -1,0 +1,87 @@
+"""A pump works one shard of endpoints for some seconds: claims what is due, hands it over, waits for more.
+
+Order and limits are enforced by the claim, in the database, never by there being one pump: two of the same shard at
+once are harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from executor.domain.values import Instant, moment, plus
+from executor.ports import Clock, Deliveries
+from webhooks.courier import Courier
+from webhooks.directory import Directory
+from webhooks.doorbell import Doorbell
+
+LEASE_MARGIN_SECONDS = 10.0
+"""From the end of the longest exchange to when others may take the delivery for lost."""
+
+_MOST_CLAIMED = 100
+_LONGEST_PAUSE_SECONDS = 5.0
+_BLOCKED_PAUSE_SECONDS = 0.05
+_LONGEST_BLOCKED_SECONDS = 1.0
+
+
+class Pump:
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        directory: Directory,
+        courier: Courier,
+        doorbell: Doorbell,
+        clock: Clock,
+        lease_margin: float = LEASE_MARGIN_SECONDS,
+    ) -> None:
+        self._deliveries, self._directory, self._courier = deliveries, directory, courier
+        self._doorbell, self._clock = doorbell, clock
+        self._lease_margin = lease_margin
+        self._claiming: set[asyncio.Task[int]] = set()
+
+    async def work(self, shard: int, is_over: Callable[[], bool]) -> None:
+        """Works until `is_over` says so, which it is asked after every pause; a ring ends a pause."""
+        blocked = 0
+        while not is_over():
+            bell = self._doorbell.listen(shard)
+            # Shielded: what is claimed must be handed over, or it would lie until its lease ends.
+            claiming = asyncio.create_task(self._claim(shard))
+            self._claiming.add(claiming)
+            claiming.add_done_callback(self._claiming.discard)
+            claimed = await asyncio.shield(claiming)
+            if claimed < _MOST_CLAIMED:
+                blocked = 0 if claimed else blocked + 1
+                await self._pause(shard, bell, blocked)
+
+    async def close(self) -> None:
+        """Waits for claims whose pump was cancelled."""
+        await asyncio.gather(*self._claiming, return_exceptions=True)
+
+    async def _claim(self, shard: int) -> int:
+        room = min(self._courier.room, _MOST_CLAIMED)
+        limits = await self._directory.limits(shard)
+        if room <= 0 or not limits.endpoints:
+            return 0
+        now = self._clock.now()
+        lease_until = plus(now, limits.longest_timeout + self._lease_margin)
+        claimed = await self._deliveries.claim(shard, limits.endpoints, now, lease_until, room)
+        self._courier.dispatch(claimed)
+        return len(claimed)
+
+    async def _pause(self, shard: int, bell: asyncio.Event, blocked: int) -> None:
+        due = await self._deliveries.next_due(shard)
+        try:
+            async with asyncio.timeout(self._seconds_until(due, blocked)):
+                await bell.wait()
+        except TimeoutError:
+            return
+
+    def _seconds_until(self, due: Instant | None, blocked: int) -> float:
+        """What is due and was not claimed is held back by its endpoint's order or limits: a ring is the better sign,
+        and looking again becomes rarer."""
+        if due is None:
+            return _LONGEST_PAUSE_SECONDS
+        seconds = (moment(due) - moment(self._clock.now())).total_seconds()
+        if seconds > 0:
+            return min(seconds + 0.001, _LONGEST_PAUSE_SECONDS)
+        return min(_BLOCKED_PAUSE_SECONDS * float(2 ** min(blocked, 10)), _LONGEST_BLOCKED_SECONDS)

@@ -1,0 +1,176 @@
+"""The pumps as arq jobs: a few seconds each, renewed under a new id, re-armed by every worker on its own clock.
+
+arq and Redis carry only "look at this shard". A flushed or restarted Redis, a killed worker, a swallowed job delay by
+seconds; what is to be delivered stands in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import arq
+import msgspec
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.exceptions import RedisError
+
+from webhooks.courier import Courier
+from webhooks.doorbell import Doorbell
+from webhooks.endpoint import SHARDS
+from webhooks.pump import Pump
+
+if TYPE_CHECKING:
+    from arq.typing import WorkerCoroutine
+
+QUEUE: Final = "runcast:webhooks"
+JOB: Final = "pump"
+
+_RENEWED_AFTER_SECONDS = 5.0
+_OVER_AFTER_SECONDS = 8.0
+_JOB_TIMEOUT_SECONDS = 10
+_ARM_SECONDS = 1.0
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 8.0
+_BACKOFF_SECONDS = (0.1, 2.0)
+
+log = logging.getLogger(__name__)
+
+
+class Term:
+    """One pump's time at a shard. From `is_ending` on a successor may start; with it, this one is over."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self.is_succeeded = False
+
+    @property
+    def is_ending(self) -> bool:
+        return time.monotonic() - self._started >= _RENEWED_AFTER_SECONDS
+
+    def is_over(self) -> bool:
+        return self.is_succeeded or time.monotonic() - self._started >= _OVER_AFTER_SECONDS
+
+
+class Worker:
+    """Runs inside of an existing loop. Any number of them work together, in one process or many."""
+
+    def __init__(
+        self, redis_url: str, pump: Pump, courier: Courier, doorbell: Doorbell, grace: float = _GRACE_SECONDS
+    ) -> None:
+        self._settings = RedisSettings.from_dsn(redis_url)
+        self._settings.conn_retries = 0
+        self._pump, self._courier, self._doorbell = pump, courier, doorbell
+        self._grace = grace
+        self._terms: dict[int, Term] = {}
+
+    async def run(self) -> None:
+        """Works until it is cancelled; then starts nothing more and gives what flies `grace` seconds to land.
+
+        Redis may come and go.
+        """
+        _quiet_arq()
+        backoff, longest = _BACKOFF_SECONDS
+        try:
+            while True:
+                since = time.monotonic()
+                try:
+                    await self._serve()
+                except (RedisError, OSError, TimeoutError) as error:
+                    log.warning("webhooks wait for Redis: %s", error)
+                except Exception:
+                    log.exception("the webhook worker failed; it starts again")
+                backoff = _BACKOFF_SECONDS[0] if time.monotonic() - since > longest else min(backoff * 2, longest)
+                await asyncio.sleep(backoff)
+        finally:
+            await self._pump.close()
+            await self._courier.close(self._grace)
+
+    async def _serve(self) -> None:
+        """One life of an arq worker: until Redis goes away."""
+        pool = await create_pool(self._settings, job_serializer=_serialized, job_deserializer=_deserialized)
+        pool.default_queue_name = QUEUE
+        worker = self._arq(pool)
+        tasks = {asyncio.create_task(worker.main()), asyncio.create_task(self._arm(pool))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            worker.allow_pick_jobs = False
+            await _cancelled([*tasks, *worker.tasks.values()])
+            await pool.aclose()
+
+    def _arq(self, pool: ArqRedis) -> arq.Worker:
+        return arq.Worker(
+            functions=[
+                arq.func(cast("WorkerCoroutine", self._job), name=JOB, timeout=_JOB_TIMEOUT_SECONDS, keep_result=0)
+            ],
+            redis_pool=pool,
+            queue_name=QUEUE,
+            handle_signals=False,
+            max_jobs=4 * SHARDS,
+            job_timeout=_JOB_TIMEOUT_SECONDS,
+            keep_result=0,
+            poll_delay=_POLL_SECONDS,
+            log_results=False,
+            job_serializer=_serialized,
+            job_deserializer=_deserialized,
+        )
+
+    async def _arm(self, pool: ArqRedis) -> None:
+        """Sees to it that every shard has a pump here, whatever became of the jobs in Redis."""
+        while True:
+            for shard in range(SHARDS):
+                if shard not in self._terms:
+                    await pool.enqueue_job(JOB, shard)
+            await asyncio.sleep(_ARM_SECONDS)
+
+    async def _job(self, context: dict[str, Any], shard: int) -> None:
+        before = self._terms.get(shard)
+        if before is not None and not before.is_ending:
+            return  # One too many: the shard is in good hands.
+        term = self._terms[shard] = Term()
+        if before is not None:
+            before.is_succeeded = True
+        self._doorbell.ring(shard)
+        renewing = asyncio.create_task(_renew(context["redis"], shard, term.is_over))
+        try:
+            await self._pump.work(shard, term.is_over)
+        finally:
+            if self._terms.get(shard) is term:
+                del self._terms[shard]
+            await _cancelled([renewing])
+
+
+async def _renew(pool: ArqRedis, shard: int, is_over: Callable[[], bool]) -> None:
+    """Asks for a successor under a new job id, and again until it has come: a flushed Redis forgets."""
+    await asyncio.sleep(_RENEWED_AFTER_SECONDS)
+    while not is_over():
+        try:
+            await pool.enqueue_job(JOB, shard)
+        except (RedisError, OSError) as error:
+            log.debug("no successor for the pump of shard %d: %s", shard, error)
+        await asyncio.sleep(_ARM_SECONDS)
+
+
+async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _quiet_arq() -> None:
+    """arq tells of each job and of each one that a flush took away; neither is news here."""
+    logging.getLogger("arq").setLevel(logging.ERROR)
+
+
+def _serialized(job: dict[str, Any]) -> bytes:
+    """Jobs as JSON: arq's pickle would run whatever stands in Redis. An exception in a result becomes its text."""
+    return msgspec.json.encode(job, enc_hook=str)
+
+
+def _deserialized(data: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(data, type=dict[str, Any])
