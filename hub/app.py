@@ -19,6 +19,7 @@ from hub.middleware.request import RequestContext
 from hub.operation import Operation, endpoint, refused
 from hub.routes import apikeys, components, events, executions, system, webhooks, workflows
 from hub.services import Services
+from hub.socket.endpoint import serve_socket
 
 PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
 AT_THE_ROOT = ("/health", "/health/ready")
@@ -62,7 +63,7 @@ def _routes() -> list[BaseRoute]:
         served = _Methods(operations)
         prefixes = (*PREFIXES, "") if path in AT_THE_ROOT else PREFIXES
         routes += [Route(prefix + path, served.serve, methods=list(operations)) for prefix in prefixes]
-    routes += [WebSocketRoute(f"{prefix}/ws", _socket) for prefix in PREFIXES]
+    routes += [WebSocketRoute(f"{prefix}/ws", serve_socket) for prefix in PREFIXES]
     return routes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from executor.domain.errors import NotFound
@@ -26,3 +27,16 @@ async def execution_row(reads: Reads, id: str, organization_id: str) -> Executio
     if row is None or row.organization_id != organization_id:
         raise NotFound("execution", id)
     return row
+
+
+def is_there(reads: Reads) -> Callable[[str, str, str], Awaitable[bool]]:
+    """Whether a channel's resource (`execution` or `workflow`, its id) is the organization's."""
+
+    async def answer(kind: str, id: str, organization_id: str) -> bool:
+        try:
+            await (execution_row if kind == "execution" else workflow_row)(reads, id, organization_id)
+        except NotFound:
+            return False
+        return True
+
+    return answer

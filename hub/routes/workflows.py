@@ -227,7 +227,7 @@ async def versions(call: Call[NoBody, Paging]) -> Answer:
                     version=event.workflow_version,
                     created_at=recorded.time,
                     created_by=recorded.metadata.actor.rpartition(":")[2],
-                    definition=event.definition,
+                    definition=workflow.shown(event.definition),
                     component_count=len(event.definition.components),
                     is_current=False,
                 ),

@@ -1,0 +1,105 @@
+"""Reading the log from the command line, read-only, beside a running hub or without one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from executor.domain.errors import Unavailable
+from executor.ports import EventQuery, Recorded
+from hub.messages import event_json
+from hub.settings import Settings
+from storage.errors import Broken, StorageError
+from storage.open import open_readonly, sqlite_path
+from storage.sqlite.store import ReadOnlyStore
+
+_PAGE = 500
+
+
+class InspectError(Exception):
+    """The log cannot be read; says why."""
+
+
+class Verdict(Struct, frozen=True):
+    is_good: bool
+    text: str
+
+
+def database_path(settings: Settings) -> Path:
+    """Raises `InspectError` where the settings name no SQLite file, or one that is not there."""
+    try:
+        path = sqlite_path(settings.database_url) if settings.database_url else settings.data_dir / "runcast.db"
+    except StorageError as error:
+        raise InspectError(str(error)) from None
+    if not path.exists():
+        message = f"there is no hub's data at '{path.parent}'; say --data-dir, or start one with 'runcast up'"
+        raise InspectError(message)
+    return path
+
+
+async def _opened(settings: Settings) -> ReadOnlyStore:
+    try:
+        return await open_readonly(database_path(settings))
+    except (StorageError, Unavailable) as error:
+        raise InspectError(str(error)) from None
+
+
+async def list_events(
+    settings: Settings,
+    *,
+    since: int,
+    types: tuple[str, ...],
+    execution_id: str | None,
+    workflow_id: str | None,
+    limit: int | None,
+    is_terminal: bool,
+) -> None:
+    """Prints events in order: lines to read on a terminal, NDJSON elsewhere."""
+    store = await _opened(settings)
+    try:
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            found = await store.log.read(
+                EventQuery(after=since, types=types, execution_id=execution_id, workflow_id=workflow_id, limit=size)
+            )
+            for recorded in found:
+                _print(recorded, is_terminal)
+            if len(found) < size:
+                break
+            since = found[-1].position
+            left = None if left is None else left - len(found)
+        sys.stdout.flush()
+    except Unavailable as error:
+        raise InspectError(str(error)) from None
+    finally:
+        await store.close()
+
+
+def _print(recorded: Recorded, is_terminal: bool) -> None:
+    if not is_terminal:
+        sys.stdout.write(event_json(recorded).decode() + "\n")
+        return
+    data = msgspec.json.decode(recorded.data)
+    what = data.get("component_id") or data.get("workflow_name") or data.get("name") or ""
+    stream = recorded.stream
+    sys.stdout.write(f"{recorded.position:>8}  {recorded.time}  {recorded.type:<26} {stream:<37} {what}\n")
+
+
+async def verify(settings: Settings) -> Verdict:
+    """Reads the whole log and checks positions, times and hashes."""
+    store = await _opened(settings)
+    try:
+        head = await store.log.verify()
+    except Broken as broken:
+        return Verdict(False, f"the log is broken at {broken}")
+    except Unavailable as error:
+        raise InspectError(str(error)) from None
+    finally:
+        await store.close()
+    if head.position == 0:
+        return Verdict(True, "the log is empty")
+    return Verdict(True, f"{head.position} events are whole; the head is {head.position}, hash {head.hash.hex()}")

@@ -1,0 +1,99 @@
+"""Commands of whoever owns the data directory: through the running hub, or on the store where none runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from executor.clock import SystemClock
+from executor.domain.errors import Refusal
+from executor.domain.values import Instant
+from executor.ports import Clock, Metadata, Store
+from executor.sealing import SecretKey
+from hub import control
+from hub.auth.apikeys import new_key
+from hub.keys import create_key as record_key
+from hub.keys import organization_named
+from hub.queries import parse_time
+from hub.settings import Settings
+from hub.wiring import opened_store
+from storage.errors import Locked, StorageError
+
+
+class OperatorError(Exception):
+    """The command was not done; says why."""
+
+
+async def create_key(
+    settings: Settings,
+    *,
+    name: str,
+    organization: str,
+    role: str | None,
+    permissions: tuple[str, ...],
+    expires_at: str | None,
+) -> str:
+    """A new API key, in clear. Makes the organization if it is new."""
+    wish: dict[str, Any] = {
+        "name": name,
+        "organization": organization,
+        "role": role,
+        "permissions": list(permissions),
+        "expires_at": expires_at,
+    }
+    clock = SystemClock()
+    try:
+        async with opened_store(settings, clock) as (store, secret_key):
+            return await perform_create_key(store, clock, secret_key, **wish)
+    except Locked as locked:
+        return await _asked(settings, locked, wish)
+    except (Refusal, StorageError) as error:
+        raise OperatorError(str(error)) from None
+
+
+async def _asked(settings: Settings, locked: Locked, wish: dict[str, Any]) -> str:
+    try:
+        return str(await control.ask(settings.data_dir, "create_key", **wish))
+    except control.ControlError as error:
+        raise OperatorError(str(error)) from None
+    except OSError:
+        raise OperatorError(f"{locked}, and it does not answer here") from None
+
+
+async def perform_create_key(
+    store: Store,
+    clock: Clock,
+    secret_key: SecretKey,
+    *,
+    name: str,
+    organization: str,
+    role: str | None,
+    permissions: list[str],
+    expires_at: str | None,
+) -> str:
+    """What the command does, in the process that holds the store."""
+    if not name.strip() or not organization.strip():
+        raise OperatorError("the name of a key and of an organization cannot be empty")
+    owner = await organization_named(store, clock, secret_key, organization)
+    key = new_key()
+    await record_key(
+        store,
+        clock,
+        secret_key,
+        owner.id,
+        Metadata(),
+        name=name,
+        key=key,
+        role=role,
+        permissions=tuple(permissions),
+        expires_at=_time(expires_at),
+    )
+    return key
+
+
+def _time(text: str | None) -> Instant | None:
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise OperatorError(f"--expires-at {error}") from None
