@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-QUIET = ("arq", "asyncio", "aiosqlite", "uvicorn.access", "websockets")
+QUIET = ("arq", "asyncio", "aiosqlite", "uvicorn", "websockets")
 
 
 def configure(level: str) -> None:
@@ -37,5 +37,5 @@ def configure(level: str) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(level=number, handlers=[handler], force=True)
     for name in QUIET:
-        # Access logs would hold query strings, and these libraries tell what only their authors need.
+        # At their own level they tell what only their authors need, and uvicorn's lines hold query strings.
         logging.getLogger(name).setLevel(max(number, logging.WARNING))

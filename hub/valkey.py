@@ -98,7 +98,13 @@ class EmbeddedValkey:
         self._socket.unlink(missing_ok=True)
         with self._log_file.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  (some milliseconds; it must be this thread's)
-                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=self._dir
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._dir,
+                # Ctrl-C in a terminal goes to the whole group; the server ends after the hub, not with it.
+                start_new_session=True,
             )
         self._pid_file.write_text(f"{self._process.pid}\n")
         try:
