@@ -7,6 +7,7 @@ seconds; what is to be delivered stands in the database.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import arq
 import msgspec
-from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from webhooks.courier import Courier
@@ -33,6 +35,7 @@ _OVER_AFTER_SECONDS = 8.0
 _JOB_TIMEOUT_SECONDS = 10
 _ARM_SECONDS = 1.0
 _POLL_SECONDS = 0.1
+_CONNECT_SECONDS = 2.0
 _GRACE_SECONDS = 8.0
 _BACKOFF_SECONDS = (0.1, 2.0)
 
@@ -60,8 +63,7 @@ class Worker:
     def __init__(
         self, redis_url: str, pump: Pump, courier: Courier, doorbell: Doorbell, grace: float = _GRACE_SECONDS
     ) -> None:
-        self._settings = RedisSettings.from_dsn(redis_url)
-        self._settings.conn_retries = 0
+        self._redis_url = redis_url
         self._pump, self._courier, self._doorbell = pump, courier, doorbell
         self._grace = grace
         self._terms: dict[int, Term] = {}
@@ -90,10 +92,10 @@ class Worker:
 
     async def _serve(self) -> None:
         """One life of an arq worker: until Redis goes away."""
-        pool = await create_pool(self._settings, job_serializer=_serialized, job_deserializer=_deserialized)
-        pool.default_queue_name = QUEUE
-        worker = self._arq(pool)
-        tasks = {asyncio.create_task(worker.main()), asyncio.create_task(self._arm(pool))}
+        connections = ConnectionPool.from_url(self._redis_url, socket_connect_timeout=_CONNECT_SECONDS)
+        redis = ArqRedis(connections, _serialized, _deserialized, QUEUE)
+        worker = self._arq(redis)
+        tasks = {asyncio.create_task(worker.main()), asyncio.create_task(self._arm(redis))}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -101,14 +103,15 @@ class Worker:
         finally:
             worker.allow_pick_jobs = False
             await _cancelled([*tasks, *worker.tasks.values()])
-            await pool.aclose()
+            with contextlib.suppress(RedisError, OSError):
+                await connections.disconnect()
 
-    def _arq(self, pool: ArqRedis) -> arq.Worker:
+    def _arq(self, redis: ArqRedis) -> arq.Worker:
         return arq.Worker(
             functions=[
                 arq.func(cast("WorkerCoroutine", self._job), name=JOB, timeout=_JOB_TIMEOUT_SECONDS, keep_result=0)
             ],
-            redis_pool=pool,
+            redis_pool=redis,
             queue_name=QUEUE,
             handle_signals=False,
             max_jobs=4 * SHARDS,
@@ -120,12 +123,12 @@ class Worker:
             job_deserializer=_deserialized,
         )
 
-    async def _arm(self, pool: ArqRedis) -> None:
+    async def _arm(self, redis: ArqRedis) -> None:
         """Sees to it that every shard has a pump here, whatever became of the jobs in Redis."""
         while True:
             for shard in range(SHARDS):
                 if shard not in self._terms:
-                    await pool.enqueue_job(JOB, shard)
+                    await redis.enqueue_job(JOB, shard)
             await asyncio.sleep(_ARM_SECONDS)
 
     async def _job(self, context: dict[str, Any], shard: int) -> None:
@@ -145,12 +148,12 @@ class Worker:
             await _cancelled([renewing])
 
 
-async def _renew(pool: ArqRedis, shard: int, is_over: Callable[[], bool]) -> None:
+async def _renew(redis: ArqRedis, shard: int, is_over: Callable[[], bool]) -> None:
     """Asks for a successor under a new job id, and again until it has come: a flushed Redis forgets."""
     await asyncio.sleep(_RENEWED_AFTER_SECONDS)
     while not is_over():
         try:
-            await pool.enqueue_job(JOB, shard)
+            await redis.enqueue_job(JOB, shard)
         except (RedisError, OSError) as error:
             log.debug("no successor for the pump of shard %d: %s", shard, error)
         await asyncio.sleep(_ARM_SECONDS)

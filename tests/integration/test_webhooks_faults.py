@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+
+from executor.domain.values import derived_id, plus
+from executor.ports import NEW, EndpointLimits, NewEvent, StreamAppend
+from tests.integration.receiving import QUICK, Arrived, Receiver, World, receiving, until, world
+from webhooks import delivery
+from webhooks.delivery import given_up
+
+_WORKER = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.receiving import until, world
+
+async def main():
+    async with world(Path(sys.argv[1])) as hub:
+        acme = await hub.organization("acme")
+        await hub.start()
+        await hub.register(acme, sys.argv[2], "workflow.created")
+        await hub.workflow(acme, "a")
+        print(acme.organization_id, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path, lease_margin=0.2) as made:
+        yield made
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as made:
+        yield made
+
+
+async def names(receiver: Receiver, count: int) -> list[str]:
+    await until(lambda: len({each.id for each in receiver.arrived}) >= count)
+    return sorted({each.json["data"]["workflow"]["name"] for each in receiver.arrived})
+
+
+async def test_flushing_valkey_in_the_middle_loses_nothing(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    await hub.start()
+    client: Redis[bytes] = Redis.from_url(hub.valkey.url)
+    for number in range(20):
+        await hub.workflow(acme, f"w{number:02}")
+        await client.flushall()
+    await client.aclose()
+    assert await names(receiver, 20) == [f"w{number:02}" for number in range(20)]
+
+
+async def test_killing_valkey_loses_nothing(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    await hub.start()
+    for number in range(3):
+        await hub.workflow(acme, f"w{number}")
+        await names(receiver, number + 1)
+        killed = hub.valkey.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda killed=killed: hub.valkey.pid not in (None, killed))  # type: ignore[misc]
+    await hub.workflow(acme, "w3")
+    assert await names(receiver, 4) == ["w0", "w1", "w2", "w3"]
+
+
+async def test_what_happens_while_nobody_delivers_is_delivered_later(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    await hub.start()
+    await hub.workflow(acme, "first")
+    await names(receiver, 1)
+    await hub.stop()
+    await hub.workflow(acme, "second")
+    await hub.valkey.stop()
+    hub.webhooks = hub.fresh()
+    await hub.start()
+    await hub.workflow(acme, "third")
+    await hub.quiet()
+    await hub.valkey.start()
+    assert await names(receiver, 3) == ["first", "second", "third"]
+
+
+async def test_what_a_dead_worker_claimed_is_sent_again_when_its_lease_runs_out(
+    hub: World, receiver: Receiver
+) -> None:
+    acme = await hub.organization("acme")
+    created = await hub.register(acme, receiver.url, "workflow.created")
+    fanning = asyncio.create_task(hub.webhooks.fanout.run())
+    event_id = await hub.workflow(acme, "a")
+    await hub.quiet()
+    fanning.cancel()
+    now, limits = hub.clock.now(), EndpointLimits(created.state.id, 10, False)
+    (claimed,) = await hub.store.ledgers.deliveries.claim(created.state.shard, [limits], now, plus(now, 0.5), 10)
+    hub.webhooks = hub.fresh()
+    await hub.start(is_alone=False)
+    await until(lambda: len(receiver.arrived) == 1)
+    assert hub.clock.now() >= plus(now, 0.5)
+    (arrived,) = receiver.arrived
+    assert (arrived.id, arrived.headers["X-Webhook-Delivery"]) == (event_id, claimed.id)
+    assert arrived.headers["X-Webhook-Attempt"] == "2"
+
+
+async def test_killing_the_process_in_the_middle_of_a_request_sends_it_again_at_the_next_start(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    async def hang(arrived: Arrived) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    receiver.replies = [hang]
+    arguments = [sys.executable, "-c", _WORKER, str(tmp_path), receiver.url]
+    process = await asyncio.create_subprocess_exec(*arguments, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    while not (line := (await process.stdout.readline()).decode().strip()).startswith("01"):
+        assert line
+    await until(lambda: len(receiver.arrived) == 1)
+    process.kill()
+    await process.wait()
+    async with world(tmp_path) as hub:
+        await hub.start(is_alone=True)
+        await until(lambda: len(receiver.arrived) == 2, seconds=8)
+    first, second = receiver.arrived
+    assert (first.id, first.body) == (second.id, second.body)
+    assert second.headers["X-Webhook-Attempt"] == "2"
+
+
+async def test_stopping_lets_what_flies_land_and_gives_the_rest_back(hub: World, receiver: Receiver) -> None:
+    landing = asyncio.Event()
+
+    async def late(arrived: Arrived) -> web.StreamResponse:
+        await landing.wait()
+        return web.Response()
+
+    async def never(arrived: Arrived) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    acme = await hub.organization("acme")
+    receiver.replies = [late, never]
+    hub.webhooks.worker._grace = 0.5
+    await hub.register(acme, receiver.url, "workflow.created", ordered=False)
+    await hub.start()
+    await hub.workflow(acme, "a")
+    await until(lambda: len(receiver.arrived) == 1)
+    await hub.workflow(acme, "b")
+    await until(lambda: len(receiver.arrived) == 2)
+    stopping = asyncio.create_task(hub.stop())
+    landing.set()
+    await stopping
+    landed, released = await hub.deliveries(acme)
+    assert (landed.status, landed.attempt_count) == ("succeeded", 1)
+    assert (released.status, released.attempt_count) == ("pending", 0)
+
+
+async def test_dying_between_the_fact_and_its_settling_says_the_fact_once(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    receiver.always = 500
+    policy = QUICK | {"max_attempts": 1}
+    created = await hub.register(acme, receiver.url, "workflow.created", retry_policy=policy, timeout_seconds=1)
+    fanning = asyncio.create_task(hub.webhooks.fanout.run())
+    await hub.workflow(acme, "a")
+    await hub.quiet()
+    fanning.cancel()
+    now, limits = hub.clock.now(), EndpointLimits(created.state.id, 10, False)
+    (claimed,) = await hub.store.ledgers.deliveries.claim(created.state.shard, [limits], now, plus(now, 0.1), 10)
+    told = StreamAppend(
+        stream=delivery.stream(claimed.id),
+        expected=NEW,
+        state=delivery.Spent(),
+        events=(NewEvent(derived_id(claimed.id, "exhausted"), given_up(claimed, "the receiver answered 500")),),
+        organization_id=acme.organization_id,
+    )
+    await hub.store.log.append((told,))
+    hub.webhooks = hub.fresh()
+    await hub.start(is_alone=False)
+
+    async def is_exhausted() -> bool:
+        return await hub.statuses(acme, created.state.id) == ["exhausted"]
+
+    await until(is_exhausted)
+    assert len(await hub.store.log.stream(delivery.stream(claimed.id))) == 1
+
+
+async def test_secrets_of_another_key_are_an_error_of_the_attempt_and_not_of_the_worker(
+    hub: World, receiver: Receiver
+) -> None:
+    acme = await hub.organization("acme")
+    created = await hub.register(acme, receiver.url, "workflow.created", retry_policy=QUICK | {"max_attempts": 1})
+    state = await hub.webhooks.commands.get(acme, created.state.id)
+    assert state.endpoint is not None
+    hub.sealer._data_keys[acme.organization_id] = bytes(32)
+    await hub.start()
+    await hub.workflow(acme, "a")
+
+    async def is_exhausted() -> bool:
+        return await hub.statuses(acme) == ["exhausted"]
+
+    await until(is_exhausted)
+    (sent,) = await hub.deliveries(acme)
+    (attempt,) = await hub.attempts(sent.id)
+    assert "SECRET_KEY" in (attempt.error or "")
+    assert receiver.arrived == []
+
+
+async def test_pumps_are_succeeded_before_their_time_is_over(
+    hub: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webhooks.worker._RENEWED_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr("webhooks.worker._OVER_AFTER_SECONDS", 2.0)
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    await hub.start()
+    terms = hub.webhooks.worker._terms
+    await until(lambda: len(terms) == 8)
+    first = dict(terms)
+    await until(lambda: all(shard in terms and terms[shard] is not first[shard] for shard in first))
+    assert all(term.is_succeeded for term in first.values())
+    await hub.workflow(acme, "a")
+    assert await names(receiver, 1) == ["a"]
