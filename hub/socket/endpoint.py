@@ -1,0 +1,124 @@
+"""The door of the socket, and all connections that came through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from random import SystemRandom
+from typing import Final
+from urllib.parse import parse_qs
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from executor.ports import Clock, EventLog, Recorded
+from hub.feed import Feed
+from hub.socket.connection import CLOSE_SECONDS, Authenticate, Connection, Doors, Exists
+from hub.socket.protocol import CloseCode
+
+_GOING_DOWN: Final = "the hub is going down"
+_BATCH: Final = 100
+_BATCH_PAUSE_SECONDS: Final = 0.02
+_FIRST_RETRY_MS: Final = 500
+_RETRY_SPREAD_MS: Final = 2_000
+_random = SystemRandom()
+_logger = structlog.get_logger(__name__)
+
+
+class Sockets:
+    """Every open WebSocket of this process."""
+
+    def __init__(self, feed: Feed, log: EventLog, authenticate: Authenticate, exists: Exists, clock: Clock) -> None:
+        self._doors = Doors(feed, log, authenticate, exists, clock)
+        self._open: set[Connection] = set()
+        self._is_closing = False
+        feed.watch("apikey.revoked", self._revoke)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(tuple(self._open))
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._open)
+
+    @property
+    def subscription_count(self) -> int:
+        return sum(connection.subscription_count for connection in self._open)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One connection, from handshake to end. The handshake is accepted whatever the credentials: of a refusal
+        browsers see only the code of a close."""
+        token = credentials(websocket)
+        forget_credentials(websocket)
+        try:
+            await websocket.accept()
+        except WebSocketDisconnect:
+            return
+        connection = Connection(websocket, self._doors)
+        self._open.add(connection)
+        try:
+            if self._is_closing:
+                asyncio.get_running_loop().call_soon(
+                    connection.leave, CloseCode.RESTART, _GOING_DOWN, _retry_after_ms(len(self._open))
+                )
+            await connection.serve(token)
+        finally:
+            self._open.discard(connection)
+
+    async def close_all(self, code: int = CloseCode.RESTART, reason: str = _GOING_DOWN) -> None:
+        """Tells every client, in batches, when to come back; returns when all are gone, or after some seconds.
+
+        From then on, whoever connects is told the same.
+        """
+        self._is_closing = True
+        leaving = list(self._open)
+        for start in range(0, len(leaving), _BATCH):
+            for connection in leaving[start : start + _BATCH]:
+                connection.leave(code, reason, _retry_after_ms(len(leaving)))
+            await asyncio.sleep(_BATCH_PAUSE_SECONDS)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS + 1):
+                for connection in leaving:
+                    await connection.is_gone.wait()
+        except TimeoutError:
+            _logger.warning("sockets.left", count=len(self._open))
+
+    def _revoke(self, recorded: Recorded) -> None:
+        id = recorded.stream.partition(":")[2]
+        for connection in self:
+            principal = connection.principal
+            if principal is not None and principal.type == "api_key" and principal.id == id:
+                connection.revoke()
+
+
+async def serve_socket(websocket: WebSocket) -> None:
+    """The route: the hub's sockets are in the app's state."""
+    sockets: Sockets = websocket.app.state.services.sockets
+    await sockets.serve(websocket)
+
+
+def credentials(websocket: WebSocket) -> str | None:
+    """`?token=`, `X-API-Key`, or `Authorization: Bearer`, the first there is; None where the first message brings
+    them."""
+    token = websocket.query_params.get("token")
+    if token is not None:
+        return token
+    key = websocket.headers.get("x-api-key")
+    if key is not None:
+        return key
+    authorization = websocket.headers.get("authorization")
+    if authorization is None:
+        return None
+    scheme, _, value = authorization.partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else authorization
+
+
+def forget_credentials(websocket: WebSocket) -> None:
+    """Takes the token out of what the server knows of the request: uvicorn logs it when the handshake is accepted."""
+    if parse_qs(websocket.scope["query_string"]).get(b"token"):
+        websocket.scope["query_string"] = b"token=[REDACTED]"
+
+
+def _retry_after_ms(count: int) -> int:
+    """Spread over a time that grows with the number of those who will come back."""
+    return _FIRST_RETRY_MS + _random.randrange(_RETRY_SPREAD_MS + count)

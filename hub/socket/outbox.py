@@ -1,0 +1,107 @@
+"""What waits to be sent to one client: bounded, however slow it is.
+
+Past the bound its subscriptions are set aside by the feed and read on from the log here, a page at a time, whenever
+all before it was sent. So a client that stops reading costs its bound and one page, and nobody else anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from hub.feed import Batch, Feed, Subscription
+
+MAX_UNSENT_BYTES: Final = 256 * 1024
+MAX_UNSENT_MESSAGES: Final = 1000
+
+
+class Outbox:
+    """Implements `feed.Sink`. One task calls `take`, and has sent what it got when it calls it again."""
+
+    def __init__(
+        self, feed: Feed, *, max_bytes: int = MAX_UNSENT_BYTES, max_messages: int = MAX_UNSENT_MESSAGES
+    ) -> None:
+        self._feed = feed
+        self._max_bytes = max_bytes
+        self._max_messages = max_messages
+        self._waiting: list[Sequence[bytes]] = []
+        self._behind: dict[Subscription, None] = {}
+        self._bytes = self._count = 0
+        self._taken_bytes = self._taken_count = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._is_finished = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits and what is being sent."""
+        return self._bytes
+
+    @property
+    def is_full(self) -> bool:
+        return self._bytes >= self._max_bytes or self._count >= self._max_messages
+
+    def send(self, message: bytes) -> None:
+        """A message of the connection itself. Whoever causes many of them waits for `room` in between."""
+        self.put(Batch((message,), len(message)))
+
+    def offer(self, batch: Batch) -> bool:
+        is_too_much = (
+            self._bytes + batch.size > self._max_bytes or self._count + len(batch.messages) > self._max_messages
+        )
+        if is_too_much and self._count:
+            return False
+        self.put(batch)
+        return True
+
+    def put(self, batch: Batch) -> None:
+        if not self._is_finished:
+            self._waiting.append(batch.messages)
+            self._bytes += batch.size
+            self._count += len(batch.messages)
+            self._news.set()
+
+    def falls_behind(self, subscription: Subscription) -> None:
+        self._behind[subscription] = None
+        self._news.set()
+
+    def finish(self) -> None:
+        """Nothing more is taken in; what waits may still be sent."""
+        self._is_finished = True
+        self._behind.clear()
+        self._news.set()
+        self._room.set()
+
+    async def take(self) -> list[bytes]:
+        """What to send next, in order; empty once all is sent after `finish`. Raises `Unavailable`."""
+        self._bytes -= self._taken_bytes
+        self._count -= self._taken_count
+        self._taken_bytes = self._taken_count = 0
+        self._room.set()
+        while True:
+            await self._read_on()
+            if self._waiting or self._is_finished:
+                break
+            if not self._behind:
+                self._news.clear()
+                await self._news.wait()
+        taken = [message for messages in self._waiting for message in messages]
+        self._waiting.clear()
+        self._taken_bytes, self._taken_count = self._bytes, self._count
+        return taken
+
+    async def room(self) -> None:
+        """Returns once the client has been sent enough of what waits for it."""
+        while self.is_full and not self._is_finished:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _read_on(self) -> None:
+        """A page for one of the subscriptions that are behind, each in its turn."""
+        while self._behind and not self.is_full:
+            subscription = next(iter(self._behind))
+            del self._behind[subscription]
+            if not subscription.is_closed:
+                await self._feed.catch_up(subscription)
+                return
