@@ -1,0 +1,33 @@
+"""Prints the messages of an execution from a position on, until it ends: `python examples/watch.py EXECUTION [SINCE]`.
+
+RUNCAST_URL and RUNCAST_API_KEY say where and who.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+from websockets.asyncio.client import connect
+
+ENDED = {"completed", "failed", "cancelled", "terminated"}
+
+
+async def watch(execution_id: str, since: int) -> None:
+    url = os.environ["RUNCAST_URL"].replace("http", "ws", 1) + "/api/v1/ws"
+    async with connect(url, additional_headers={"X-API-Key": os.environ["RUNCAST_API_KEY"]}) as socket:
+        wish = {"channel": "execution", "execution_id": execution_id, "since": since}
+        await socket.send(json.dumps({"type": "subscribe", "data": wish}))
+        async for text in socket:
+            message = json.loads(text)
+            if "position" in message:
+                data = message["data"]
+                print(message["position"], message["type"], data.get("component_id", ""), data.get("status", ""))
+                if message["type"] == "execution_update" and data["status"] in ENDED:
+                    return
+
+
+if __name__ == "__main__":
+    asyncio.run(watch(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))
