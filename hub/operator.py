@@ -13,8 +13,8 @@ from hub import control
 from hub.auth.apikeys import new_key
 from hub.keys import create_key as record_key
 from hub.keys import organization_named
-from hub.queries import parse_time
 from hub.settings import Settings
+from hub.times import parse_time
 from hub.wiring import opened_store
 from storage.errors import Locked, StorageError
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 from executor.domain.errors import Code, Invalid, Problem
-from executor.domain.values import Instant, instant
+from executor.domain.values import Instant
 from executor.ports import Order, Reads, Row, RowQuery, Where
 from hub.envelope import Page
+from hub.times import parse_time
 
 T = TypeVar("T", bound=Struct)
 R = TypeVar("R", bound=Row)
-_PLUS_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)$")
+CursorNumber = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,30 +77,19 @@ def _is(hint: Any, wanted: Any) -> bool:
     return any(option is wanted or get_origin(option) is wanted for option in options)
 
 
-def parse_time(text: str) -> Instant:
-    """A time in RFC 3339, or a date; without a zone it is UTC."""
-    try:
-        parsed = datetime.fromisoformat(_PLUS_LOST.sub(r"\1+\2", text.strip()))
-    except ValueError:
-        raise ValueError("is not a time; write it as 2026-01-31T12:00:00Z") from None
-    try:
-        return instant(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
-    except OverflowError:
-        raise ValueError("is out of range") from None
-
-
-def encode_cursor(values: Sequence[str | int | None]) -> str:
+def encode_cursor(values: Sequence[str | int]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
 
 
-def decode_cursor(text: str, length: int) -> tuple[str | int | None, ...]:
-    """Raises `Invalid` for what is no cursor of this list."""
+def decode_cursor(text: str, *kinds: type) -> tuple[Any, ...]:
+    """Its values, of these kinds (`int` is a position or an offset). Raises `Invalid` for what is no cursor of this
+    list: a client may send anything, and what a store cannot hold must not reach it."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        values = msgspec.json.decode(raw, type=tuple[str | int | None, ...])
+        values = msgspec.json.decode(raw, type=tuple[str | CursorNumber, ...])
     except (binascii.Error, msgspec.MsgspecError, ValueError):
         values = ()
-    if len(values) != length:
+    if tuple(type(value) for value in values) != kinds:
         raise Invalid([_problem("cursor", "is not a cursor of this list; take `next_cursor` of its last answer")])
     return values
 
@@ -109,8 +97,8 @@ def decode_cursor(text: str, length: int) -> tuple[str | int | None, ...]:
 async def page_of(
     reads: Reads, row: type[R], where: Sequence[Where], order: tuple[Order, ...], paging: Paging
 ) -> tuple[list[R], Page]:
-    """One page of rows, with what the list says of itself."""
-    after = decode_cursor(paging.cursor, len(order)) if paging.cursor is not None else None
+    """One page of rows, with what the list says of itself. The columns of `order` are texts, and never null."""
+    after = decode_cursor(paging.cursor, *(str for _ in order)) if paging.cursor is not None else None
     found = await reads.find(
         row,
         RowQuery(where=tuple(where), order=order, after=after, limit=paging.limit + 1, offset=paging.offset),
@@ -132,8 +120,7 @@ def sliced(found: Sequence[Any], paging: Paging) -> tuple[list[Any], Page]:
     """One page of a list that is in memory; its cursor is an offset."""
     start = paging.offset
     if paging.cursor is not None:
-        (at,) = decode_cursor(paging.cursor, 1)
-        start = at if isinstance(at, int) and at >= 0 else 0
+        (start,) = decode_cursor(paging.cursor, int)
     end = start + paging.limit
     has_more = end < len(found)
     page = Page(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from executor.domain.errors import Invalid, NotFound
-from executor.domain.values import Instant, instant, is_ulid
+from executor.domain.values import Instant, is_ulid
 from executor.handle import handle
 from executor.ports import Eq, Order
 from hub.auth.apikeys import ApiKeyRow, ApiKeyView, decide_revoke, new_key
@@ -17,6 +16,7 @@ from hub.envelope import Answer
 from hub.keys import check_grant, create_key
 from hub.operation import ANYBODY, Call, NoBody, Resource
 from hub.queries import NoQuery, Paging, page_of
+from hub.times import TimeValue, time_of
 
 RESOURCE = Resource("auth")
 
@@ -26,7 +26,7 @@ class CreateApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     name: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
     description: Annotated[str, Meta(max_length=1000)] | None = None
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    expires_at: TimeValue | None = None
     role: str | None = None
     permissions: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
 
@@ -86,7 +86,7 @@ async def create(call: Call[CreateApiKey, NoQuery]) -> Answer:
         description=body.description,
         role=body.role,
         permissions=body.permissions,
-        expires_at=None if body.expires_at is None else instant(body.expires_at),
+        expires_at=time_of(body.expires_at, "expires_at"),
     )
     fields = {name: getattr(state, name) for name in ApiKeyView.__struct_fields__}
     return Answer(NewKey(**fields, api_key=key), "API key created; it is not shown again")

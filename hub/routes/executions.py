@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +9,7 @@ from msgspec import Meta, Struct
 
 from executor.domain.events.execution import ExecutionCreated
 from executor.domain.execution.rows import ComponentRow, ComponentView, ExecutionRow, ExecutionView, view
-from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, LogLevel, instant, seconds_between
+from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, LogLevel, seconds_between
 from executor.ports import Eq, EventQuery, HasAll, Order, Range, Recorded, RowQuery, Where
 from hub.envelope import Answer, Page
 from hub.executions import cancel, execute, queue_position
@@ -20,7 +19,8 @@ from hub.messages import event_json
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
 from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of, sliced
-from hub.routes.workflows import Tag, Tags
+from hub.routes.workflows import Tags
+from hub.times import TimeValue, time_of
 
 RESOURCE = Resource("executions")
 _NEWEST_FIRST = (Order("created_at", True), Order("id", True))
@@ -31,7 +31,7 @@ class ExecuteWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     parameters: dict[str, Any] = {}
     priority: PriorityValue | None = None
-    scheduled_at: Annotated[datetime, Meta(tz=True)] | None = None
+    scheduled_at: TimeValue | None = None
     tags: Tags = ()
     project_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
@@ -58,8 +58,8 @@ class ListExecutions(Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     user_id: str | None = None
     start_date: Instant | None = None
     end_date: Instant | None = None
-    priority: Annotated[int, Meta(ge=1, le=10)] | None = None
-    tags: tuple[Tag, ...] = ()
+    priority: PriorityValue | None = None
+    tags: Tags = ()
     project_id: str | None = None
 
 
@@ -85,7 +85,7 @@ async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
         call.metadata,
         parameters=body.parameters,
         priority=None if body.priority is None else priority_of(body.priority),
-        scheduled_at=None if body.scheduled_at is None else instant(body.scheduled_at),
+        scheduled_at=time_of(body.scheduled_at, "scheduled_at"),
         tags=body.tags,
         project_id=body.project_id,
     )
@@ -115,7 +115,7 @@ async def list_(call: Call[NoBody, ListExecutions]) -> Answer:
             ("workflow_id", query.workflow_id),
             ("status", query.status and query.status.value),
             ("created_by", query.user_id),
-            ("priority", query.priority),
+            ("priority", None if query.priority is None else priority_of(query.priority)),
             ("project_id", query.project_id),
         )
         if value is not None
@@ -126,6 +126,15 @@ async def list_(call: Call[NoBody, ListExecutions]) -> Answer:
         where.append(HasAll("tags", query.tags))
     rows, page = await page_of(call.hub.store.reads, ExecutionRow, where, _NEWEST_FIRST, query)
     return Answer([_as_of_now(row, call.now) for row in rows], page=page)
+
+
+@RESOURCE.route("GET", "/workflows/{id}/executions", needs="execution.read", query=Paging)
+async def of_workflow(call: Call[NoBody, Paging]) -> Answer:
+    """List the executions of a workflow, newest first."""
+    reads = call.hub.store.reads
+    row = await workflow_row(reads, call.path["id"], call.organization_id)
+    rows, page = await page_of(reads, ExecutionRow, [Eq("workflow_id", row.id)], _NEWEST_FIRST, call.query)
+    return Answer([_as_of_now(found, call.now) for found in rows], page=page)
 
 
 @RESOURCE.route("GET", "/executions/{id}", needs="execution.read")
@@ -198,8 +207,7 @@ async def _events_of(
     paging: Paging = call.query
     after = 0
     if paging.cursor is not None:
-        (at,) = decode_cursor(paging.cursor, 1)
-        after = at if isinstance(at, int) and at >= 0 else 0
+        (after,) = decode_cursor(paging.cursor, int)
     query = EventQuery(execution_id=row.id, types=types, after=after, limit=paging.offset + paging.limit + 1)
     found = (await call.hub.store.log.read(query))[paging.offset :]
     has_more, shown = len(found) > paging.limit, found[: paging.limit]

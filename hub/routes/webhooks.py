@@ -94,7 +94,7 @@ async def deliveries(call: Call[NoBody, ListDeliveries]) -> Answer:
     """List the deliveries of a webhook with their attempts, newest first."""
     query, ledger = call.query, call.hub.store.ledgers.deliveries
     webhook = await call.hub.webhooks.get(_caller(call), call.path["id"])
-    before = str(decode_cursor(query.cursor, 1)[0]) if query.cursor is not None else None
+    before = decode_cursor(query.cursor, str)[0] if query.cursor is not None else None
     found = await ledger.find(
         DeliveryQuery(
             organization_id=call.organization_id,

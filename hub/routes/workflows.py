@@ -57,7 +57,7 @@ class ListWorkflows(Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     category: str | None = None
     status: Literal["draft", "active", "inactive", "archived"] | None = None
     search: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: Tags = ()
     created_by: str | None = None
     sort: Literal["name", "created_at", "updated_at"] = "created_at"
     order: Literal["asc", "desc"] | None = None
@@ -238,20 +238,6 @@ async def versions(call: Call[NoBody, Paging]) -> Answer:
     ]
     shown, page = sliced(listed, call.query)
     return Answer(shown, page=page)
-
-
-@RESOURCE.route("GET", "/workflows/{id}/executions", needs="execution.read", query=Paging)
-async def executions(call: Call[NoBody, Paging]) -> Answer:
-    """List the executions of a workflow."""
-    row = await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
-    rows, page = await page_of(
-        call.hub.store.reads,
-        ExecutionRow,
-        [Eq("workflow_id", row.id)],
-        (Order("created_at", True), Order("id", True)),
-        call.query,
-    )
-    return Answer([msgspec.Raw(found.document) for found in rows], page=page)
 
 
 async def _move(call: Call[NoBody, NoQuery], decide: Decide, message: str) -> Answer:
