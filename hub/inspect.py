@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from executor.domain.errors import Unavailable
+from executor.domain.errors import Invalid, Unavailable
 from executor.ports import EventQuery, Recorded
 from hub.messages import event_json
+from hub.patterns import wanted_types
 from hub.settings import Settings
 from storage.errors import Broken, StorageError
 from storage.open import open_readonly, sqlite_path
@@ -58,13 +59,17 @@ async def list_events(
     is_terminal: bool,
 ) -> None:
     """Prints events in order: lines to read on a terminal, NDJSON elsewhere."""
+    try:
+        wanted = wanted_types(types, "--types")
+    except Invalid as invalid:
+        raise InspectError(str(invalid)) from None
     store = await _opened(settings)
     try:
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             found = await store.log.read(
-                EventQuery(after=since, types=types, execution_id=execution_id, workflow_id=workflow_id, limit=size)
+                EventQuery(after=since, types=wanted, execution_id=execution_id, workflow_id=workflow_id, limit=size)
             )
             for recorded in found:
                 _print(recorded, is_terminal)

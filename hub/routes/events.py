@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from executor.domain.errors import Code, Invalid, NotFound, Problem
+from executor.domain.errors import NotFound
 from executor.domain.values import Instant
 from executor.ports import EventQuery
 from hub.envelope import Answer, Page
 from hub.messages import event_json
 from hub.operation import Call, NoBody, Resource
+from hub.patterns import wanted_types
 from hub.queries import NoQuery, decode_cursor, encode_cursor
-from webhooks.matching import types_of
 
 RESOURCE = Resource("events")
 Position = Annotated[int, Meta(ge=0, le=2**62)]
@@ -40,17 +40,16 @@ class ListEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def list_(call: Call[NoBody, ListEvents]) -> Answer:
     """List events, in the order of their positions."""
     query, is_descending = call.query, call.query.order == "desc"
-    check_types(query.types)
+    types = wanted_types(query.types)
     after, before = query.after or 0, query.before
     if query.cursor is not None:
-        (at,) = decode_cursor(query.cursor, 1)
-        position = at if isinstance(at, int) else 0
+        (position,) = decode_cursor(query.cursor, int)
         after, before = (after, position) if is_descending else (position, before)
     found = await call.hub.store.log.read(
         EventQuery(
             after=after,
             before=before,
-            types=query.types,
+            types=types,
             organization_id=call.organization_id,
             workflow_id=query.workflow_id,
             execution_id=query.execution_id,
@@ -81,12 +80,3 @@ async def get(call: Call[NoBody, NoQuery]) -> Answer:
     if recorded is None or recorded.organization_id != call.organization_id:
         raise NotFound("event", text)
     return Answer(msgspec.Raw(event_json(recorded)))
-
-
-def check_types(patterns: tuple[str, ...]) -> None:
-    """Raises `Invalid` for a pattern that no type of event matches: it would silently find nothing."""
-    wrong = [pattern for pattern in patterns if not types_of((pattern,))]
-    if wrong:
-        raise Invalid(
-            [Problem(Code.VALIDATION_ERROR, f"no type of event matches '{pattern}'", "types") for pattern in wrong]
-        )
