@@ -70,7 +70,7 @@ def bound(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `OSError` where the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
-    # With the protocol named: asyncio switches Nagle's delay (40 ms an answer) off only where it knows that it is TCP.
+    # The protocol is named because asyncio switches Nagle's delay (40 ms an answer) off only where it sees TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -62,7 +62,7 @@ async def run(keep: bool = False) -> int:
             if keep:
                 console.print(f"\nthe data directory is kept: {hub.data_dir}")
     except (DemoFailed, OSError, TimeoutError, aiohttp.ClientError, websockets.WebSocketException) as error:
-        console.print(f"\n[bold red]the demo stopped: {error or type(error).__name__}[/]")
+        console.print(f"\n[bold red]the demo stopped: {str(error) or type(error).__name__}[/]")
         return 1
     return _verdict(story)
 
