@@ -41,6 +41,7 @@ class Run:
         self._stream = f"execution:{id}"
         self._state = State()
         self._version = 0
+        self._epoch = 0
         self._seen = 0
         self._mailbox: list[Input] = []
         self._wake = asyncio.Event()
@@ -56,6 +57,7 @@ class Run:
     async def drive(self) -> None:
         try:
             if await self._claim():
+                self._epoch = self._state.epoch
                 while await self._step():
                     pass
         except Stale:
@@ -89,7 +91,7 @@ class Run:
         now = self._clock.now()
         taken, self._mailbox = self._mailbox, []
         due = [self._attempts.timer_due(self._state, id) for id, at in self._state.timers.items() if at <= now]
-        decided = decide_advance(self._state, self._state.epoch, [*taken, *due], now)
+        decided = decide_advance(self._state, self._epoch, [*taken, *due], now)
         if decided:
             try:
                 await self._append(decided)
@@ -137,9 +139,9 @@ class Run:
         self._wake.set()
 
     async def _wait(self) -> bool:
-        """Until something arrives or a timer that is near comes due. False where the run can be parked."""
-        at = self._state.runnable_at
-        left = seconds_between(self._clock.now(), at) if at is not None and not self._state.is_busy else None
+        """Until something arrives or comes due. False where the run can be parked: nothing runs, nothing is near."""
+        at = self._state.due_at
+        left = seconds_between(self._clock.now(), at) if at is not None else None
         if not self._tasks and (left is None or left > SHORT_WAIT_SECONDS) and not self._wake.is_set():
             return False
         with contextlib.suppress(TimeoutError):

@@ -159,18 +159,21 @@ class State:
         return plus(self.started_at, limit) if limit is not None and self.started_at is not None else None
 
     @property
-    def runnable_at(self) -> Instant | None:
-        """When an engine should next look at this run: now if something can happen, else its earliest timer."""
-        if self.is_ended or self.status is None:
-            return None
-        if self.status is ExecutionStatus.PENDING:
-            return self.run.scheduled_at
-        if self.started_at is None or self.is_busy:
-            return self.updated_at
+    def due_at(self) -> Instant | None:
+        """The earliest time at which something happens by itself: a timer, a next attempt, the run's deadline."""
         times = [*self.timers.values(), *self.retries.values()]
         if self.deadline is not None:
             times.append(self.deadline)
         return min(times, default=None)
+
+    @property
+    def runnable_at(self) -> Instant | None:
+        """When an engine should next look at this run: now if something can happen, else when it is due."""
+        if self.is_ended or self.status is None:
+            return None
+        if self.status is ExecutionStatus.PENDING:
+            return self.run.scheduled_at
+        return self.updated_at if self.started_at is None or self.is_busy else self.due_at
 
     @property
     def progress(self) -> Progress:
