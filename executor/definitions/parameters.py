@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from executor.domain.definition import Parameter, ParameterType
 from executor.domain.errors import Code, Problem
+from executor.domain.values import DEEPEST, is_deep
 
 _PYTHON: dict[ParameterType, tuple[type, ...]] = {
     ParameterType.STRING: (str,),
@@ -33,7 +34,11 @@ def fits(value: Any, kind: ParameterType) -> bool:
 
 def check_parameters(declared: Iterable[Parameter], given: dict[str, Any]) -> list[Problem]:
     """Every declared parameter that is missing or of another type; undeclared ones are accepted."""
-    problems = []
+    problems = [
+        Problem(Code.VALIDATION_ERROR, f"'{name}' is nested more than {DEEPEST} levels deep", f"parameters.{name}")
+        for name, value in given.items()
+        if is_deep(value)
+    ]
     for parameter in declared:
         field = f"parameters.{parameter.name}"
         if given.get(parameter.name) is None:

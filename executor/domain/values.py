@@ -21,14 +21,17 @@ Instant = NewType("Instant", str)
 Json = Any
 """A JSON value whose shape is not ours to know."""
 
+DEEPEST = 100
+"""How deep JSON may be nested: what walks it by recursion, here and in libraries, must come back from it."""
+
 _ULID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 def instant(moment: datetime) -> Instant:
     """The aware `moment` as an instant, cut to milliseconds."""
-    utc = moment.astimezone(UTC)
-    return Instant(f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z")
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return Instant(utc.isoformat(timespec="milliseconds") + "Z")
 
 
 def moment(at: Instant) -> datetime:
@@ -46,6 +49,21 @@ def plus(at: Instant, seconds: float) -> Instant:
 def seconds_between(start: Instant, end: Instant) -> float:
     """Seconds from start to end with milliseconds; 0 where the clock went backwards."""
     return max(0.0, round((moment(end) - moment(start)).total_seconds(), 3))
+
+
+def is_deep(value: Json) -> bool:
+    """Is it nested more than `DEEPEST` levels deep? Without recursion."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list | tuple)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def is_ulid(text: str) -> bool:
