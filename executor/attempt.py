@@ -24,6 +24,7 @@ from executor.domain.execution.references import facts_of, input_of, lookup_in, 
 from executor.domain.execution.state import ComponentState, State
 from executor.domain.references import resolve
 from executor.domain.secrets import redact
+from executor.domain.values import DEEPEST, ComponentStatus, is_deep
 from executor.egress import Egress
 from executor.expressions import CONDITION_VARIABLES, ExpressionError, is_true
 from executor.secrets import Opener, open_config
@@ -50,7 +51,9 @@ class Attempts:
             return self._judged(state, known, answer, opened)
         except ComponentError as error:
             return self._failed(state, known, error, opened)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             _logger.exception(
                 "component.crashed", execution_id=state.run.id, component_id=id, component_type=known.type
             )
@@ -62,7 +65,7 @@ class Attempts:
             return TimerDue(id, None, taken_on_completion(state, id, None))
         except ExpressionError as error:
             failure = Failure(code=Code.COMPONENT_ERROR, message=str(error), component_id=id)
-            return Failed(id, state.components[id].attempt, failure, False, taken_on_failure(state, id))
+            return TimerDue(id, None, taken_on_failure(state, id), failure)
 
     def _component(self, type: str) -> Component:
         if type not in self._registry:
@@ -103,15 +106,7 @@ class Attempts:
     def _judged(self, state: State, known: ComponentState, answer: Output | Suspend, opened: set[str]) -> Input:
         if isinstance(answer, Suspend):
             return Suspended(known.id, known.attempt, answer.until)
-        value = redact(answer.value, opened) if opened else answer.value
-        try:
-            size = len(msgspec.json.encode(value))
-        except (TypeError, ValueError, RecursionError):
-            raise ComponentError("the output is not JSON") from None
-        if size > MAX_OUTPUT_BYTES:
-            raise ComponentError(
-                f"the output has {size} bytes, more than {MAX_OUTPUT_BYTES}", code=Code.OUTPUT_TOO_LARGE
-            )
+        value = _as_logged(redact(answer.value, opened) if opened else answer.value)
         try:
             taken = taken_on_completion(state, known.id, value)
         except ExpressionError as error:
@@ -121,9 +116,8 @@ class Attempts:
 
     def _failed(self, state: State, known: ComponentState, error: ComponentError, opened: set[str]) -> Failed:
         message = redact(error.message, opened)
-        failure = Failure(
-            code=error.code, message=message, component_id=known.id, details=redact(error.details, opened)
-        )
+        details = None if is_deep(error.details) else redact(error.details, opened)
+        failure = Failure(code=error.code, message=message, component_id=known.id, details=details)
         return Failed(
             known.id,
             known.attempt,
@@ -134,24 +128,56 @@ class Attempts:
         )
 
 
-class Variables(Mapping[str, Any]):
-    """What CEL sees of a run, each made only when an expression names it (`steps` of a long run is large)."""
+def _is_cancelled() -> bool:
+    """We are told to stop, not only something that the component waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
-    def __init__(self, state: State, output: Any) -> None:
+
+def _as_logged(value: Any) -> Any:
+    """The output as the log will give it back: whoever goes on from memory must see what whoever folds it sees."""
+    try:
+        encoded = msgspec.json.encode(value)
+        logged = msgspec.json.decode(encoded)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ComponentError("the output is not JSON") from None
+    if len(encoded) > MAX_OUTPUT_BYTES:
+        raise ComponentError(
+            f"the output has {len(encoded)} bytes, more than {MAX_OUTPUT_BYTES}", code=Code.OUTPUT_TOO_LARGE
+        )
+    if is_deep(logged):
+        raise ComponentError(f"the output is nested more than {DEEPEST} levels deep", code=Code.OUTPUT_TOO_LARGE)
+    return logged
+
+
+class Variables(Mapping[str, Any]):
+    """What CEL sees of a run, each made only when an expression names it (`steps` of a long run is large).
+
+    `ended` is the component that just ended, which the state does not know yet, and how.
+    """
+
+    def __init__(self, state: State, output: Any, ended: tuple[str, ComponentStatus] | None = None) -> None:
         self._state = state
         self._output = output
+        self._ended = ended
 
     def __getitem__(self, name: str) -> Any:
         match name:
             case "input":
                 return input_of(self._state)
             case "steps":
-                return steps_of(self._state)
+                return steps_of(self._state) | self._just_ended()
             case "execution":
                 return facts_of(self._state)
             case "output":
                 return self._output
         raise KeyError(name)
+
+    def _just_ended(self) -> dict[str, Any]:
+        if self._ended is None:
+            return {}
+        id, status = self._ended
+        return {id: {"status": str(status), "output": self._output}}
 
     def __iter__(self) -> Iterator[str]:
         return iter(CONDITION_VARIABLES)
@@ -162,25 +188,30 @@ class Variables(Mapping[str, Any]):
 
 def taken_on_completion(state: State, source: str, output: Any) -> tuple[int, ...]:
     """The connections that are taken when `source` completes. Raises `ExpressionError` for a condition that errs."""
-    return _taken(state, source, output, lambda kind: kind is not ConnectionType.ERROR)
+    variables = Variables(state, output, (source, ComponentStatus.COMPLETED))
+    return _taken(state, source, variables, lambda kind: kind is not ConnectionType.ERROR)
 
 
 def taken_on_failure(state: State, source: str) -> tuple[int, ...]:
     """The error connections that are taken when `source` fails; one whose condition errs is not."""
+    variables = Variables(state, None, (source, ComponentStatus.FAILED))
     try:
-        return _taken(state, source, None, lambda kind: kind is ConnectionType.ERROR)
+        return _taken(state, source, variables, lambda kind: kind is ConnectionType.ERROR)
     except ExpressionError:
         return ()
 
 
-def _taken(state: State, source: str, output: Any, applies: Callable[[ConnectionType], bool]) -> tuple[int, ...]:
-    variables, found = Variables(state, output), []
+def _taken(
+    state: State, source: str, variables: Variables, applies: Callable[[ConnectionType], bool]
+) -> tuple[int, ...]:
+    found = []
     for index in state.map.outgoing[source]:
         connection = state.map.connections[index]
         if not applies(connection.type):
             continue
         try:
-            if not connection.condition or is_true(connection.condition, variables):
+            condition = (connection.condition or "").strip()
+            if not condition or is_true(condition, variables):
                 found.append(index)
         except ExpressionError as error:
             raise ExpressionError(f"the condition of {source} → {connection.target} failed: {error}") from None

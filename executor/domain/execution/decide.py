@@ -72,11 +72,12 @@ class Suspended(NamedTuple):
 
 
 class TimerDue(NamedTuple):
-    """The time of a suspended component has come; it ends with `output`."""
+    """The time of a suspended component has come; it ends with `output`, or fails where there is a `failure`."""
 
     component_id: str
     output: Any
     taken: tuple[int, ...]
+    failure: Failure | None = None
 
 
 Input = Completed | Failed | Suspended | TimerDue
@@ -278,9 +279,13 @@ class _Decision:
     def _fire(self, input: TimerDue) -> None:
         fires_at = self.state.timers.get(input.component_id)
         if fires_at is None or fires_at > self.now:
-            return
+            return None
         self.emit(events.TimerFired(component_id=input.component_id, fires_at=fires_at))
-        self._complete(input.component_id, input.output, input.taken)
+        if input.failure is None:
+            return self._complete(input.component_id, input.output, input.taken)
+        component = self.state.components[input.component_id]
+        failed = Failed(component.id, component.attempt, input.failure, False, input.taken)
+        return self._fail(component, failed)
 
     # going on
 
@@ -319,7 +324,8 @@ class _Decision:
         self.emit(events.ComponentStarted(**facts, generation=generation, input_data=shown_input(self.state, spec)))
 
     def cancel_components(self) -> None:
-        for id in [*self.state.running, *self.state.timers, *self.state.retries]:
+        """Whatever has started and not ended: also what a takeover found running and has not started again."""
+        for id in [known.id for known in self.state.components.values() if not known.status.is_settled]:
             facts = self._component_facts(id, ComponentStatus.CANCELLED, settles=1)
             self.emit(events.ComponentCancelled(**facts))
 
