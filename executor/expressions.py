@@ -8,10 +8,12 @@ both become `ExpressionError` here. Results are JSON values. Numbers: CEL does n
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from cel_expr_python import cel
 
 CONDITION_VARIABLES = ("input", "steps", "execution", "output")
@@ -38,6 +40,8 @@ def _compiled(text: str, variables: tuple[str, ...]) -> Any:
         return _environment(variables).compile(text)
     except RuntimeError as error:
         raise ExpressionError(_readable(str(error))) from None
+    except TypeError:
+        raise ExpressionError("the expression holds half of a surrogate pair") from None
 
 
 def check(text: str, variables: Sequence[str] = CONDITION_VARIABLES, *, is_condition: bool = False) -> None:
@@ -52,12 +56,31 @@ def evaluate(text: str, data: Mapping[str, Any], variables: Sequence[str] = COND
     """The JSON value of the expression over `data`, which is asked only for the variables that the text names."""
     expression = _compiled(text, tuple(variables))
     try:
-        answer = expression.eval(data={name: data[name] if name in text else None for name in variables})
+        given = {name: data[name] if name in text else None for name in variables}
+        _require_readable(given)
+        answer = expression.eval(data=given)
         if answer.type() == cel.Type.ERROR:
             raise ExpressionError(_readable(str(answer.plain_value())))
         return _json(answer.plain_value())
     except RuntimeError as error:
         raise ExpressionError(_readable(str(error))) from None
+
+
+def _require_readable(data: Any) -> None:
+    """CEL reads a text only as far as its first U+0000: `"admin\\0x" == "admin"` must not come out true."""
+    try:
+        is_doubtful = b"\\u0000" in msgspec.json.encode(data)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ExpressionError("the data is not JSON") from None
+    waiting = [data] if is_doubtful else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            raise ExpressionError("the data holds a text with U+0000, which expressions cannot read")
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
 
 
 def is_true(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDITION_VARIABLES) -> bool:
@@ -71,6 +94,8 @@ def is_true(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDI
 def _json(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise ExpressionError("the result is nested too deeply")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExpressionError("the result is not a finite number")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
