@@ -50,17 +50,18 @@ def config_findings(definition: Definition, graph: Graph, registry: Registry, pr
         yield from _expression_findings(spec, registry, f"{field}.config")
         yield from _reference_findings(definition, graph, spec, registry, f"{field}.config", used)
         yield from _care_findings(graph, spec, registry, field)
+    texts = _texts_with_input(definition) if definition.parameters else []
     for index, parameter in enumerate(definition.parameters):
-        if parameter.name not in used and not _mentioned(definition, parameter.name):
+        if parameter.name not in used and not any(parameter.name in text for text in texts):
             message = f"the parameter '{parameter.name}' is declared and never used"
             yield warning("UNUSED_PARAMETER", message, f"{prefix}.parameters[{index}]")
 
 
-def _mentioned(definition: Definition, name: str) -> bool:
-    """A condition or an expression may use the parameter through `input`; its name in the text is hint enough."""
+def _texts_with_input(definition: Definition) -> list[str]:
+    """Conditions and expressions may use a parameter through `input`; its name in the text is hint enough."""
     texts = [connection.condition or "" for connection in definition.connections]
     texts += [spec.config["expression"] for spec in definition.components if _has_expression(spec)]
-    return any("input" in text and name in text for text in texts)
+    return [text for text in texts if "input" in text]
 
 
 def _has_expression(spec: ComponentSpec) -> bool:

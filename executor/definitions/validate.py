@@ -13,7 +13,8 @@ from executor.definitions.configs import config_findings, connection_findings
 from executor.definitions.parameters import fits
 from executor.definitions.report import Finding, Report, Severity, error, report
 from executor.domain.definition import Definition, Graph
-from executor.domain.errors import Invalid
+from executor.domain.errors import Code, Invalid
+from executor.domain.values import DEEPEST, is_deep
 from executor.shapes import Shape
 
 _SHAPE = Shape(Definition)
@@ -29,6 +30,11 @@ def compile_definition(raw: Any, registry: Registry, prefix: str = "definition")
 
 def examine(raw: Any, registry: Registry, prefix: str = "definition") -> tuple[Definition | None, Report]:
     """What there is to say about a raw definition; the definition itself is None where its shape is wrong."""
+    if is_deep(raw):
+        message = f"{prefix} is nested more than {DEEPEST} levels deep"
+        return None, report(
+            [Finding(code=Code.VALIDATION_ERROR, severity=Severity.ERROR, message=message, field=prefix)]
+        )
     try:
         definition = _SHAPE.parse(raw, prefix)
     except Invalid as invalid:
@@ -103,31 +109,48 @@ def _starts(definition: Definition, graph: Graph, prefix: str) -> Iterator[Findi
 
 
 def _cycles(graph: Graph, prefix: str) -> Iterator[Finding]:
-    """Kahn's algorithm: what is left when all without sources are taken away is on a cycle or behind one."""
-    inbound = dict(graph.inbound)
-    free = [id for id, count in inbound.items() if count == 0]
-    while free:
-        for target in graph.targets(free.pop()):
-            inbound[target] -= 1
-            if inbound[target] == 0:
-                free.append(target)
-    left = {id for id, count in inbound.items() if count > 0}
-    while left:
-        cycle = _one_cycle(graph, left)
-        left -= graph.descendants(*cycle) | set(cycle)
-        if len(cycle) > 1:
-            shown = " → ".join([*cycle, cycle[0]])
-            yield error("CYCLE", f"the connections form a cycle: {shown}", f"{prefix}.connections", cycle[0])
+    """One finding for each knot of components that all lead to each other, with a cycle of it."""
+    for knot in _knots(graph):
+        cycle = _one_cycle(graph, knot)
+        shown = " → ".join([*cycle, cycle[0]])
+        yield error("CYCLE", f"the connections form a cycle: {shown}", f"{prefix}.connections", cycle[0])
 
 
-def _one_cycle(graph: Graph, left: set[str]) -> list[str]:
-    """A cycle among components each of which is on one or behind one: go backwards until one comes again."""
-    sources = {c.target: c.source for c in graph.connections if c.source in left and c.target in left}
+def _knots(graph: Graph) -> Iterator[set[str]]:
+    """The strongly connected components of more than one member (Kosaraju's algorithm, without recursion)."""
+    order: dict[str, None] = {}
+    for root in graph.components:
+        path = [(root, graph.targets(root))] if root not in order else []
+        entered = {root}
+        while path:
+            source, targets = path[-1]
+            fresh = next((id for id in targets if id not in order and id not in entered), None)
+            if fresh is None:
+                order[source] = None
+                path.pop()
+            else:
+                entered.add(fresh)
+                path.append((fresh, graph.targets(fresh)))
+    left = set(order)
+    for root in reversed(order):
+        knot, waiting = set[str](), [root] if root in left else []
+        left.discard(root)
+        while waiting:
+            knot.add(at := waiting.pop())
+            sources = {source for source in graph.sources(at) if source in left}
+            left -= sources
+            waiting += sources
+        if len(knot) > 1:
+            yield knot
+
+
+def _one_cycle(graph: Graph, knot: set[str]) -> list[str]:
+    """A cycle in a knot: go backwards inside it until one comes again."""
     trail: dict[str, None] = {}
-    at = min(left)
+    at = min(knot)
     while at not in trail:
         trail[at] = None
-        at = sources[at]
+        at = min(source for source in graph.sources(at) if source in knot and source != at)
     walked = list(trail)
     return list(reversed(walked[walked.index(at) :]))
 

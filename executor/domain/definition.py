@@ -100,6 +100,10 @@ class Graph:
         for index in self.outgoing[source]:
             yield self.connections[index].target
 
+    def sources(self, target: str) -> Iterator[str]:
+        for index in self.incoming[target]:
+            yield self.connections[index].source
+
     def descendants(self, *sources: str) -> set[str]:
         """Everything that can be reached from the sources, without the sources (unless on a cycle)."""
         found: set[str] = set()
