@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\{\{([^{}]*)\}\}")
-_STEP = re.compile(r"(?:^|\.)([A-Za-z0-9_-]+)|\[(\d{1,9})\]")
+_STEP = re.compile(r"(?:^|\.)([\w-]+)|\[([0-9]{1,9})\]")
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 class Root(StrEnum):
@@ -98,7 +99,7 @@ def walk(value: Any, path: tuple[str, ...]) -> Any:
     for step in path:
         if isinstance(value, dict):
             value = value.get(step)
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             return None

@@ -23,7 +23,7 @@ def redact(value: Any, opened: Iterable[str] = ()) -> Any:
         if SEALED_PREFIX in value:
             value = _SEALED_TEXT.sub(REDACTED, value)
         for secret in opened:
-            value = value.replace(secret, REDACTED)
+            value = value.replace(secret, REDACTED) if secret else value
         return value
     if isinstance(value, dict):
         return {redact(key, opened): redact(inner, opened) for key, inner in value.items()}
