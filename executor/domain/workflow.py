@@ -98,6 +98,8 @@ def _fold(state: State, event: Event, stamp: Stamp) -> State:
 
 
 def decide_create(state: State, change: Change) -> list[Event]:
+    if state.status is not None:
+        raise ResourceConflict("the workflow exists already")
     given = {"description": None, "category": None, "tags": (), "priority": DEFAULT_PRIORITY} | change.given()
     return [events.WorkflowCreated(**given, status=WorkflowStatus.DRAFT, workflow_version=1)]
 
@@ -107,7 +109,7 @@ def decide_update(state: State, change: Change) -> list[Event]:
     _alive(state)
     if state.status is WorkflowStatus.ARCHIVED:
         raise _illegal(state, "changed; activate it first")
-    changed = {name: value for name, value in change.given().items() if value != getattr(state, name)}
+    changed = {name: value for name, value in change.given().items() if not _same(value, getattr(state, name))}
     if not changed:
         return []
     after = structs.replace(state, **changed)
@@ -119,6 +121,11 @@ def decide_update(state: State, change: Change) -> list[Event]:
             changed=tuple(changed),
         )
     ]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """The same JSON: to Python `1`, `1.0` and `true` are equal, to a config they are not."""
+    return msgspec.json.encode(one, order="deterministic") == msgspec.json.encode(other, order="deterministic")
 
 
 def decide_activate(state: State) -> list[Event]:
