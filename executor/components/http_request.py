@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -54,8 +54,9 @@ class HttpRequest(Component):
     async def run(self, context: Context) -> Output:
         config = context.config
         headers, body = _payload(config)
-        headers["Idempotency-Key"] = context.idempotency_key
-        headers["X-Runcast-Attempt"] = str(context.attempt)
+        ours = {"Idempotency-Key": context.idempotency_key, "X-Runcast-Attempt": str(context.attempt)}
+        taken = {name.lower() for name in ours}
+        headers = {name: value for name, value in headers.items() if name.lower() not in taken} | ours
         try:
             reply = await context.egress.send(
                 config.get("method", "GET"),
@@ -77,12 +78,16 @@ class HttpRequest(Component):
 def _url(config: dict[str, Any]) -> str:
     if not config.get("query"):
         return str(config["url"])
-    parts = urlsplit(config["url"])
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    try:
+        parts = urlsplit(config["url"])
+    except ValueError:
+        return str(config["url"])  # The guard says what is wrong with it.
+    pairs = []
     for name, value in config["query"].items():
         values = value if isinstance(value, list) else [value]
         pairs += [(name, _text(item)) for item in values if item is not None]
-    return str(urlunsplit(parts._replace(query=urlencode(pairs))))
+    query = "&".join(part for part in (parts.query, urlencode(pairs)) if part)
+    return str(urlunsplit(parts._replace(query=query)))
 
 
 def _payload(config: dict[str, Any]) -> tuple[dict[str, str], bytes | None]:
@@ -104,8 +109,8 @@ def _text(value: Any) -> str:
 def _checked(config: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The output, or why the answer is not what was expected."""
     expected = config.get("expect_status")
-    allowed = [expected] if isinstance(expected, int) else expected
-    output = {"status": reply.status, "headers": dict(reply.headers), "body": _body(reply)}
+    allowed = expected if isinstance(expected, list | None) else [expected]
+    output = {"status": reply.status, "headers": _headers(reply), "body": _body(reply)}
     if reply.status in allowed if allowed else 200 <= reply.status < 300:
         if reply.truncated:
             raise ComponentError("the answer is larger than 1 MiB", code="OUTPUT_TOO_LARGE")
@@ -115,6 +120,14 @@ def _checked(config: dict[str, Any], reply: Reply) -> dict[str, Any]:
         temporary=reply.status in _TEMPORARY or reply.status >= 500,
         details={"status": reply.status, "body": _shown(output["body"])},
     )
+
+
+def _headers(reply: Reply) -> dict[str, str]:
+    """As texts: bytes that are no UTF-8 are replaced."""
+    return {
+        name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for name, value in reply.headers.items()
+    }
 
 
 def _body(reply: Reply) -> Any:

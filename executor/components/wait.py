@@ -33,6 +33,6 @@ class Wait(Component):
 def _parsed(text: str) -> Instant:
     try:
         until = datetime.fromisoformat(text)
-    except ValueError:
+        return instant(until if until.tzinfo else until.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         raise ComponentError(f"'{text[:64]}' is not a time; write it as 2026-01-31T12:00:00Z") from None
-    return instant(until if until.tzinfo else until.replace(tzinfo=UTC))
