@@ -46,8 +46,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 def settings_from(**options: Any) -> Settings:
+    from hub.logging import configure
     from hub.settings import SettingsError, from_environment
 
+    # Standard output is for answers: whoever pipes a key or events away wants nothing else there.
+    configure("WARNING")
     try:
         return from_environment(os.environ, **options)
     except SettingsError as error:

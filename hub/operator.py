@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from executor.clock import SystemClock
-from executor.domain.errors import Refusal
+from executor.domain.errors import Invalid, Refusal
 from executor.domain.values import Instant
 from executor.ports import Clock, Metadata, Store
 from executor.sealing import SecretKey
 from hub import control
 from hub.auth.apikeys import new_key
+from hub.keys import check_grant, organization_named
 from hub.keys import create_key as record_key
-from hub.keys import organization_named
 from hub.settings import Settings
 from hub.times import parse_time
 from hub.wiring import opened_store
@@ -73,6 +73,9 @@ async def perform_create_key(
     """What the command does, in the process that holds the store."""
     if not name.strip() or not organization.strip():
         raise OperatorError("the name of a key and of an organization cannot be empty")
+    expires, problems = _time(expires_at), check_grant(role, permissions)
+    if problems:
+        raise Invalid(problems)
     owner = await organization_named(store, clock, secret_key, organization)
     key = new_key()
     await record_key(
@@ -85,7 +88,7 @@ async def perform_create_key(
         key=key,
         role=role,
         permissions=tuple(permissions),
-        expires_at=_time(expires_at),
+        expires_at=expires,
     )
     return key
 

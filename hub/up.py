@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -60,14 +59,14 @@ async def _up(settings: Settings) -> None:
     except (StorageError, Unavailable, ValkeyFailed) as error:
         raise UpError(str(error)) from None
     except PermissionError as error:
-        raise UpError(f"'{error.filename or settings.data_dir}' is not ours to write") from None
+        raise UpError(f"'{error.filename or settings.data_dir}' cannot be used: {error.strerror}") from None
 
 
 def _listener(settings: Settings) -> socket.socket:
     try:
         return bound(settings.host, settings.port)
     except OSError as error:
-        where, why = f"{settings.host}:{settings.port}", os.strerror(error.errno or 0)
+        where, why = f"{settings.host}:{settings.port}", error.strerror or str(error)
         raise UpError(f"cannot listen on {where}: {why}; choose another --port") from None
 
 

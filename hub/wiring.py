@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from hub.lookups import is_there
 from hub.services import Services
 from hub.settings import Network, Settings
 from hub.socket.endpoint import Sockets
+from storage.errors import StorageError
 from storage.open import open_store
 from storage.sqlite.store import SqliteStore
 from webhooks import delivery, endpoint
@@ -58,13 +60,25 @@ def egress_networks(settings: Settings) -> tuple[Network, ...]:
 
 @contextlib.asynccontextmanager
 async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[SqliteStore, SecretKey]]:
-    """The store, for writing. Raises `storage.errors.Locked` where another process has it."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = await open_store(database_url(settings), AGGREGATES, clock=clock)
+    """The store, for writing. Raises `storage.errors.Locked` where another process has it, and `StorageError` where
+    the data directory cannot be used."""
+    with _usable(settings.data_dir):
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = await open_store(database_url(settings), AGGREGATES, clock=clock)
     try:
-        yield store, secret_key(settings)
+        with _usable(settings.data_dir):
+            key = secret_key(settings)
+        yield store, key
     finally:
         await store.close()
+
+
+@contextlib.contextmanager
+def _usable(data_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"'{error.filename or data_dir}' cannot be used: {error.strerror}") from None
 
 
 @contextlib.asynccontextmanager
