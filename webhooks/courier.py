@@ -42,6 +42,10 @@ class Courier:
             self._under_way[task] = delivery
             task.add_done_callback(self._done)
 
+    def open(self) -> None:
+        """Takes deliveries; again after `close`."""
+        self._is_closed = False
+
     async def close(self, grace: float) -> None:
         """Starts nothing more, lets what flies land for some seconds, and gives the rest back unsent."""
         self._is_closed = True

@@ -39,10 +39,10 @@ class Pump:
         self._lease_margin = lease_margin
         self._claiming: set[asyncio.Task[int]] = set()
 
-    async def work(self, shard: int, is_over: Callable[[], bool]) -> None:
-        """Works until `is_over` says so, which it is asked after every pause; a ring ends a pause."""
+    async def work(self, shard: int, seconds_left: Callable[[], float]) -> None:
+        """Works until no seconds are left, which may come early: a ring ends a pause."""
         blocked = 0
-        while not is_over():
+        while seconds_left() > 0:
             bell = self._doorbell.listen(shard)
             # Shielded: what is claimed must be handed over, or it would lie until its lease ends.
             claiming = asyncio.create_task(self._claim(shard))
@@ -51,7 +51,7 @@ class Pump:
             claimed = await asyncio.shield(claiming)
             if claimed < _MOST_CLAIMED:
                 blocked = 0 if claimed else blocked + 1
-                await self._pause(shard, bell, blocked)
+                await self._pause(shard, bell, blocked, seconds_left())
 
     async def close(self) -> None:
         """Waits for claims whose pump was cancelled."""
@@ -68,10 +68,10 @@ class Pump:
         self._courier.dispatch(claimed)
         return len(claimed)
 
-    async def _pause(self, shard: int, bell: asyncio.Event, blocked: int) -> None:
+    async def _pause(self, shard: int, bell: asyncio.Event, blocked: int, longest: float) -> None:
         due = await self._deliveries.next_due(shard)
         try:
-            async with asyncio.timeout(self._seconds_until(due, blocked)):
+            async with asyncio.timeout(min(self._seconds_until(due, blocked), longest)):
                 await bell.wait()
         except TimeoutError:
             return

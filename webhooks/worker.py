@@ -35,7 +35,8 @@ _OVER_AFTER_SECONDS = 8.0
 _JOB_TIMEOUT_SECONDS = 10
 _ARM_SECONDS = 1.0
 _POLL_SECONDS = 0.1
-_CONNECT_SECONDS = 2.0
+_REDIS_SECONDS = 3.0
+_CANCEL_SECONDS = 0.2
 _GRACE_SECONDS = 8.0
 _BACKOFF_SECONDS = (0.1, 2.0)
 
@@ -53,8 +54,9 @@ class Term:
     def is_ending(self) -> bool:
         return time.monotonic() - self._started >= _RENEWED_AFTER_SECONDS
 
-    def is_over(self) -> bool:
-        return self.is_succeeded or time.monotonic() - self._started >= _OVER_AFTER_SECONDS
+    def seconds_left(self) -> float:
+        """None or less once it is over."""
+        return 0.0 if self.is_succeeded else self._started + _OVER_AFTER_SECONDS - time.monotonic()
 
 
 class Worker:
@@ -74,6 +76,7 @@ class Worker:
         Redis may come and go.
         """
         _quiet_arq()
+        self._courier.open()
         backoff, longest = _BACKOFF_SECONDS
         try:
             while True:
@@ -92,7 +95,9 @@ class Worker:
 
     async def _serve(self) -> None:
         """One life of an arq worker: until Redis goes away."""
-        connections = ConnectionPool.from_url(self._redis_url, socket_connect_timeout=_CONNECT_SECONDS)
+        connections = ConnectionPool.from_url(
+            self._redis_url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+        )
         redis = ArqRedis(connections, _serialized, _deserialized, QUEUE)
         worker = self._arq(redis)
         tasks = {asyncio.create_task(worker.main()), asyncio.create_task(self._arm(redis))}
@@ -102,12 +107,13 @@ class Worker:
                 task.result()
         finally:
             worker.allow_pick_jobs = False
-            await _cancelled([*tasks, *worker.tasks.values()])
+            await _cancelled(list(tasks))
+            await _cancelled(list(worker.tasks.values()))
             with contextlib.suppress(RedisError, OSError):
                 await connections.disconnect()
 
-    def _arq(self, redis: ArqRedis) -> arq.Worker:
-        return arq.Worker(
+    def _arq(self, redis: ArqRedis) -> _Arq:
+        return _Arq(
             functions=[
                 arq.func(cast("WorkerCoroutine", self._job), name=JOB, timeout=_JOB_TIMEOUT_SECONDS, keep_result=0)
             ],
@@ -139,19 +145,28 @@ class Worker:
         if before is not None:
             before.is_succeeded = True
         self._doorbell.ring(shard)
-        renewing = asyncio.create_task(_renew(context["redis"], shard, term.is_over))
+        renewing = asyncio.create_task(_renew(context["redis"], shard, term.seconds_left))
         try:
-            await self._pump.work(shard, term.is_over)
+            await self._pump.work(shard, term.seconds_left)
         finally:
             if self._terms.get(shard) is term:
                 del self._terms[shard]
             await _cancelled([renewing])
 
 
-async def _renew(redis: ArqRedis, shard: int, is_over: Callable[[], bool]) -> None:
+class _Arq(arq.Worker):
+    """arq's worker, that at its end leaves its jobs in Redis as they are. arq would tell Redis of each one, shielded
+    from cancellation, and where Redis hangs, so would our end. What is left runs once more: one pump too many."""
+
+    async def finish_job(self, *args: Any, **kwargs: Any) -> None:
+        if self.allow_pick_jobs:
+            await super().finish_job(*args, **kwargs)
+
+
+async def _renew(redis: ArqRedis, shard: int, seconds_left: Callable[[], float]) -> None:
     """Asks for a successor under a new job id, and again until it has come: a flushed Redis forgets."""
     await asyncio.sleep(_RENEWED_AFTER_SECONDS)
-    while not is_over():
+    while seconds_left() > 0:
         try:
             await redis.enqueue_job(JOB, shard)
         except (RedisError, OSError) as error:
@@ -160,8 +175,12 @@ async def _renew(redis: ArqRedis, shard: int, is_over: Callable[[], bool]) -> No
 
 
 async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
+    """Cancels until it holds: the Redis client swallows a cancellation where a connection breaks at that moment."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -80,6 +80,25 @@ async def test_killing_valkey_loses_nothing(hub: World, receiver: Receiver) -> N
     assert await names(receiver, 4) == ["w0", "w1", "w2", "w3"]
 
 
+async def test_a_valkey_that_hangs_holds_up_no_end(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    await hub.start()
+    await hub.workflow(acme, "a")
+    await names(receiver, 1)
+    frozen = hub.valkey.pid
+    assert frozen is not None
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(20):
+            await hub.stop()
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    await hub.start()
+    await hub.workflow(acme, "b")
+    assert await names(receiver, 2) == ["a", "b"]
+
+
 async def test_what_happens_while_nobody_delivers_is_delivered_later(hub: World, receiver: Receiver) -> None:
     acme = await hub.organization("acme")
     await hub.register(acme, receiver.url, "workflow.created")

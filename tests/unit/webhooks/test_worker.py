@@ -9,14 +9,14 @@ from webhooks.worker import Term
 def test_a_term_ends_for_its_successor_or_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     term = Term()
     assert not term.is_ending
-    assert not term.is_over()
+    assert 0 < term.seconds_left() <= worker._OVER_AFTER_SECONDS
     monkeypatch.setattr(worker, "_RENEWED_AFTER_SECONDS", 0)
     assert term.is_ending
-    assert not term.is_over()
+    assert term.seconds_left() > 0
     term.is_succeeded = True
-    assert term.is_over()
+    assert term.seconds_left() == 0
     monkeypatch.setattr(worker, "_OVER_AFTER_SECONDS", 0)
-    assert Term().is_over()
+    assert Term().seconds_left() <= 0
 
 
 def test_a_pump_is_over_well_before_arq_would_cancel_it() -> None:
