@@ -138,7 +138,8 @@ class EmbeddedValkey:
             if self.pid is not None:
                 backoff = _WATCH_SECONDS
                 continue
-            log.warning("the embedded Valkey ended (%s); starting it again", self._last_words())
+            code = None if self._process is None else self._process.returncode
+            log.warning("the embedded Valkey ended (exit code %s); starting it again", code)
             try:
                 await self._launch()
             except (ValkeyFailed, OSError) as error:
