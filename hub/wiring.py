@@ -28,7 +28,7 @@ from hub.credentials import secret_key
 from hub.feed import Feed
 from hub.lookups import is_there
 from hub.services import Services
-from hub.settings import Network, Settings
+from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
 from storage.errors import StorageError
 from storage.open import open_store
@@ -88,7 +88,7 @@ async def opened(
     """A whole hub over an opened store: engine, feed, sockets and deliveries run while the context is open."""
     async with contextlib.AsyncExitStack() as stack:
         sealer = Sealer(key, store.ledgers.organizations)
-        egress = Egress(egress_networks(settings))
+        egress = Egress(egress_networks(settings), user_agent=f"Runcast/{VERSION}")
         stack.push_async_callback(egress.close)
         registry = Registry.installed()
         redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
