@@ -370,8 +370,8 @@ class Deliveries(Protocol):
         """Gives claimed deliveries back unsent: due at once, the attempt not counted."""
 
     async def release_all(self, now: Instant) -> int:
-        """For the store that only one process can hold: whatever is in flight at its start was being sent by a process
-        that is dead. Makes it due at once instead of at the end of its lease (the attempt stays counted: it may have
+        """For the store that only one process can hold: whatever is in flight at its start was being sent by one that
+        is dead. Makes it due at once instead of at the end of its lease (the attempt stays counted: it may have
         arrived); answers how many."""
 
     async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
