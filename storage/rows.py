@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, Final, NamedTuple, TypeVar, get_args, get_type_hints
 
 from executor.ports import Row
 
 R = TypeVar("R", bound=Row)
 
 
+_FIXED: Final = frozenset({"organization_id", "workflow_id", "project_id", "created_by", "created_at"})
+"""What is said of a thing when it begins and never changes: an update that leaves these alone leaves most indexes
+alone."""
+
+
 class Shape(NamedTuple):
-    """What a backend has to know of a kind of row to write its SQL. Built from the Struct alone."""
+    """What a backend has to know of a kind of row to write its SQL. Built from the Struct alone.
+
+    `changing` are the columns that an update of a row writes.
+    """
 
     table: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
+    changing: tuple[str, ...]
     nullable: frozenset[str]
     casts: tuple[tuple[str, Callable[[Any], Any]], ...]
 
@@ -38,11 +47,8 @@ def shape(row: type[Row]) -> Shape:
         if cast is not None:
             casts.append((column, cast))
     nullable = frozenset(column for column in columns if type(None) in get_args(hints[column]))
-    return Shape(row.table, row.key, columns, nullable, tuple(casts))
-
-
-def values(row: Row) -> tuple[Any, ...]:
-    return tuple(getattr(row, column) for column in row.__struct_fields__)
+    changing = tuple(column for column in columns if column not in _FIXED and column not in row.key)
+    return Shape(row.table, row.key, columns, changing, nullable, tuple(casts))
 
 
 def build(row: type[R], values: Sequence[Any]) -> R:

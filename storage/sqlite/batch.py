@@ -9,14 +9,17 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import astuple
 
 from executor.domain.values import Instant
 from executor.ports import Appended, Clock, Recorded, Row
 from storage.aggregates import Aggregates
 from storage.codec import GENESIS, Link
 from storage.plan import Folded, Known, Plan, Prepared, claimed_names, fold
-from storage.rows import Shape, shape, values
+from storage.rows import shape
 from storage.sqlite import events
 from storage.sqlite.statements import insert, queries, select_in
 
@@ -53,7 +56,8 @@ class Appender:
         _write_events(connection, plan)
         _write_names(connection, plan)
         for row, rows in plan.rows.items():
-            _write_rows(connection, shape(row), list(rows.values()))
+            into, on_conflict = _upsert(row)
+            insert(connection, into, [astuple(one) for one in rows.values()], on_conflict)
         self._planned = plan
         return Batch(results, plan.recorded)
 
@@ -131,10 +135,12 @@ def _write_names(connection: sqlite3.Connection, plan: Plan) -> None:
         insert(connection, "names(name, stream)", [held for held in plan.names.items() if held[1] is not None])
 
 
-def _write_rows(connection: sqlite3.Connection, of: Shape, rows: Sequence[Row]) -> None:
-    into = f"{of.table}({', '.join(of.columns)})"
-    changed = ", ".join(f"{column} = excluded.{column}" for column in of.columns if column not in of.key)
-    on_conflict = (
-        f"ON CONFLICT ({', '.join(of.key)}) DO UPDATE SET {changed} WHERE excluded.version >= {of.table}.version"
+@cache
+def _upsert(row: type[Row]) -> tuple[str, str]:
+    """Where rows of a kind go, and what happens where there is one already: an older one gives way."""
+    of = shape(row)
+    changed = ", ".join(f"{column} = excluded.{column}" for column in of.changing)
+    return (
+        f"{of.table}({', '.join(of.columns)})",
+        f"ON CONFLICT ({', '.join(of.key)}) DO UPDATE SET {changed} WHERE excluded.version >= {of.table}.version",
     )
-    insert(connection, into, [values(row) for row in rows], on_conflict)

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec.structs import astuple
+
 from executor.domain.values import Instant
 from executor.ports import Attempt, Delivery, DeliveryQuery, EndpointLimits, Settled
 from storage.sqlite.errors import ours
@@ -98,7 +100,7 @@ class SqliteDeliveries:
 
 
 def _add(db: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
-    rows = [(*_values(delivery), _due_at(delivery)) for delivery in deliveries]
+    rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
     insert(db, f"deliveries({_COLUMNS}, due_at)", rows, "ON CONFLICT (id) DO NOTHING")
 
 
@@ -129,7 +131,7 @@ def _claim(
 
 def _settle(db: sqlite3.Connection, settled: Sequence[Settled]) -> None:
     into = f"attempts({_ATTEMPT_COLUMNS})"
-    insert(db, into, [_values(one.attempt) for one in settled], "ON CONFLICT (delivery_id, attempt) DO NOTHING")
+    insert(db, into, [astuple(one.attempt) for one in settled], "ON CONFLICT (delivery_id, attempt) DO NOTHING")
     made = [
         (one.attempt.delivery_id, one.attempt.attempt, one.status, one.next_attempt_at, one.completed_at)
         for one in settled
@@ -165,10 +167,6 @@ def _due_at(delivery: Delivery) -> Instant | None:
     if delivery.status == "in_flight":
         return delivery.lease_until or delivery.created_at
     return delivery.next_attempt_at or delivery.created_at
-
-
-def _values(struct: Delivery | Attempt) -> tuple[Any, ...]:
-    return tuple(getattr(struct, field) for field in struct.__struct_fields__)
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from executor.domain.values import Instant
@@ -19,6 +20,7 @@ INTO: Final = f"events({_FIELDS}, digest, hash)"
 COLUMNS: Final = f"{_FIELDS}, hash"
 
 
+@cache
 def query(name: str) -> str:
     """A query of `queries.sql` over events, its `{columns}` filled in."""
     return queries()[name].replace("{columns}", COLUMNS)

@@ -85,14 +85,14 @@ class LogReader:
     async def tail(self, after: int) -> AsyncIterator[Sequence[Recorded]]:
         while not self._closed:
             batch = self._ring.after(after, _PAGE)
-            if batch is None and after < self._head:
+            if not batch and after < self._head:
                 batch = await self._page_while_open(after)
             if batch:
                 yield batch
                 after = batch[-1].position
             else:
                 await self._signal.wait(after, _POLL_SECONDS)
-                self._poll()
+                self._poll(after)
 
     async def page(self, after: int) -> list[Recorded]:
         """Some of the events after a position, from the database."""
@@ -121,9 +121,9 @@ class LogReader:
         self._closed = True
         self._signal.close()
 
-    def _poll(self) -> None:
+    def _poll(self, after: int) -> None:
         """A hint may have been lost, and a reader beside the writing process gets none."""
-        if not self._closed:
+        if not self._closed and self._head <= after:
             self._head = max(self._head, self._spot(last_position))
 
     def _spot(self, read: Callable[[sqlite3.Connection], T]) -> T:
@@ -154,8 +154,9 @@ class SqliteLog(LogReader):
     def publish(self, recorded: Sequence[Recorded]) -> None:
         """What was committed, in order: from here on it is visible to those who follow."""
         self._ring.extend(recorded)
-        self._head = max(self._head, recorded[-1].position)
-        self._signal.notify(self._head)
+        position = recorded[-1].position
+        self._head = max(self._head, position)
+        self._signal.notify(position)
 
 
 def last_position(connection: sqlite3.Connection) -> int:

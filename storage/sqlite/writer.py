@@ -57,6 +57,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
         self._closed = False
+        self.transactions = 0
+        """How many were committed: their share of the work is the size of a batch."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="runcast-writer", daemon=True)
         self._thread.start()
@@ -139,6 +141,7 @@ class Writer:
                 work.answer = _run_job(connection, work.job, alone=len(batch) == 1)
         connection.execute("COMMIT")
         self._appender.committed()
+        self.transactions += 1
         return written.recorded
 
     def _roll_back(self) -> None:

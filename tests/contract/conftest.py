@@ -1,0 +1,50 @@
+"""The stores that the contract is for. Another backend is another opener here, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from executor.ports import Clock, Store
+from storage.open import open_store
+from tests.contract.notes import AGGREGATES, CODEC, Author, SetClock
+
+Opener = Callable[[Path, Clock], Awaitable[Store]]
+"""(an empty directory, or one with a store that was closed; a clock) → a store."""
+
+
+async def open_sqlite(directory: Path, clock: Clock) -> Store:
+    return await open_store(f"sqlite:///{directory}/log.db", AGGREGATES, clock=clock, codec=CODEC)
+
+
+@pytest.fixture(params=[open_sqlite], ids=["sqlite"], scope="session")
+def opener(request: pytest.FixtureRequest) -> Opener:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+async def store(opener: Opener, tmp_path: Path, clock: SetClock) -> AsyncIterator[Store]:
+    async with opened(opener, tmp_path, clock) as store:
+        yield store
+
+
+@pytest.fixture
+def author(store: Store, clock: SetClock) -> Author:
+    return Author(store.log, clock)
+
+
+@asynccontextmanager
+async def opened(opener: Opener, directory: Path, clock: Clock) -> AsyncIterator[Store]:
+    store = await opener(directory, clock)
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,290 @@
+"""The ledger of deliveries: who may send what, how much at once, in which order, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.domain.values import Instant, plus
+from executor.ports import Attempt, Deliveries, Delivery, DeliveryQuery, EndpointLimits, Settled, Store
+from tests.contract.conftest import Opener, opened
+from tests.contract.notes import ORG, START, SetClock
+
+LEASE = plus(START, 30)
+MANY = EndpointLimits("H", 100, False)
+ONE_BY_ONE = EndpointLimits("H", 100, True)
+
+
+@pytest.fixture
+def ledger(store: Store) -> Deliveries:
+    return store.ledgers.deliveries
+
+
+def delivery(number: int, **more: Any) -> Delivery:
+    fields: dict[str, Any] = {
+        "id": f"D{number:03}",
+        "organization_id": ORG,
+        "webhook_id": "H",
+        "shard": 0,
+        "event_id": f"E{number}",
+        "event": "note.written",
+        "position": number,
+        "next_attempt_at": START,
+        "created_at": START,
+    }
+    return Delivery(**{**fields, **more})
+
+
+def settled(of: Delivery, status: str, next_attempt_at: Instant | None = None) -> Settled:
+    attempt = Attempt(
+        delivery_id=of.id,
+        attempt=of.attempt_count,
+        started_at=START,
+        duration_ms=12,
+        status_code=None if status == "retrying" else 200,
+        error="refused" if status == "retrying" else None,
+        response_body="a\0b",
+    )
+    ended = None if status == "retrying" else plus(START, 1)
+    return Settled(attempt=attempt, status=status, next_attempt_at=next_attempt_at, completed_at=ended)
+
+
+async def add(ledger: Deliveries, *deliveries: Delivery) -> None:
+    await ledger.fan_out("fan-out", max((one.position or 0 for one in deliveries), default=0), deliveries)
+
+
+async def claim(
+    ledger: Deliveries, *limits: EndpointLimits, at: Instant = START, lease: Instant = LEASE, limit: int = 100
+) -> list[Delivery]:
+    return await ledger.claim(0, limits or (MANY,), at, lease, limit)
+
+
+def ids(deliveries: list[Delivery]) -> list[str]:
+    return [one.id for one in deliveries]
+
+
+async def status(ledger: Deliveries, id: str) -> str:
+    found = await ledger.get(id)
+    assert found is not None
+    return found[0].status
+
+
+async def test_deliveries_and_checkpoint_are_written_together(ledger: Deliveries) -> None:
+    assert await ledger.checkpoint("fan-out") == 0
+    body = b'{"x": "\\u0000"}\0\xff'
+    both = (delivery(1), delivery(2, position=None, body=body, status="retrying", attempt_count=2))
+    await ledger.fan_out("fan-out", 17, both)
+    assert await ledger.checkpoint("fan-out") == 17
+    assert await ledger.checkpoint("another") == 0
+    for one in both:
+        assert await ledger.get(one.id) == (one, [])
+    assert await ledger.get("nobody") is None
+    await ledger.fan_out("fan-out", 18, ())
+    assert await ledger.checkpoint("fan-out") == 18
+
+
+async def test_what_is_there_already_is_left_alone(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1))
+    (sent,) = await claim(ledger)
+    await ledger.settle([settled(sent, "succeeded")])
+    await add(ledger, delivery(1), delivery(2))
+    await ledger.add([delivery(2, event="other"), delivery(3)])
+    assert await status(ledger, "D001") == "succeeded"
+    assert ids(await claim(ledger)) == ["D002", "D003"]
+    assert await ledger.checkpoint("fan-out") == 2
+
+
+async def test_a_claim_takes_what_is_due_oldest_first(ledger: Deliveries) -> None:
+    await add(ledger, delivery(3), delivery(1), delivery(2, next_attempt_at=plus(START, 1)))
+    claimed = await claim(ledger)
+    assert ids(claimed) == ["D001", "D003"]
+    assert {(one.status, one.attempt_count, one.lease_until) for one in claimed} == {("in_flight", 1, LEASE)}
+    assert await ledger.get("D001") == (claimed[0], [])
+    assert await claim(ledger) == []
+    assert ids(await claim(ledger, at=plus(START, 1))) == ["D002"]
+
+
+async def test_a_claim_takes_only_its_shard_its_endpoints_and_its_limit(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2), delivery(3, shard=1), delivery(4, webhook_id="other"))
+    assert ids(await claim(ledger, limit=1)) == ["D001"]
+    assert ids(await claim(ledger)) == ["D002"]
+    assert await ledger.claim(0, (), START, LEASE, 10) == []
+    assert ids(await ledger.claim(1, (MANY,), START, LEASE, 10)) == ["D003"]
+    assert await claim(ledger, EndpointLimits("nobody", 1, False)) == []
+
+
+async def test_no_more_than_max_in_flight_are_under_way(ledger: Deliveries) -> None:
+    three = EndpointLimits("H", 3, False)
+    await add(ledger, *(delivery(number) for number in range(10)))
+    claims = await asyncio.gather(*(claim(ledger, three) for _ in range(5)))
+    assert sorted(map(len, claims)) == [0, 0, 0, 0, 3]
+    first = next(filter(None, claims))
+    await ledger.settle([settled(first[0], "succeeded"), settled(first[1], "retrying", plus(START, 60))])
+    assert ids(await claim(ledger, three)) == ["D003", "D004"]
+
+
+async def test_a_claim_over_several_endpoints_is_fair_by_age(ledger: Deliveries) -> None:
+    both = (EndpointLimits("H", 2, False), EndpointLimits("G", 5, False))
+    await add(ledger, *(delivery(number, webhook_id="HG"[number % 2]) for number in range(8)))
+    assert ids(await claim(ledger, *both, limit=3)) == ["D000", "D001", "D002"]
+    assert ids(await claim(ledger, *both)) == ["D003", "D005", "D007"]
+
+
+async def test_an_ordered_endpoint_has_only_its_oldest_under_way(ledger: Deliveries) -> None:
+    await add(ledger, delivery(2), delivery(1), delivery(3))
+    (first,) = await claim(ledger, ONE_BY_ONE)
+    assert first.id == "D001"
+    assert await claim(ledger, ONE_BY_ONE) == []
+    await ledger.settle([settled(first, "retrying", plus(START, 60))])
+    assert await claim(ledger, ONE_BY_ONE) == []
+    (again,) = await claim(ledger, ONE_BY_ONE, at=plus(START, 60))
+    assert (again.id, again.attempt_count) == ("D001", 2)
+    await ledger.settle([settled(again, "exhausted")])
+    assert ids(await claim(ledger, ONE_BY_ONE, at=plus(START, 60))) == ["D002"]
+
+
+async def test_what_a_dead_worker_held_is_due_when_its_lease_runs_out(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1))
+    await claim(ledger)
+    assert await claim(ledger, at=plus(START, 29)) == []
+    assert await ledger.next_due(0) == LEASE
+    (again,) = await claim(ledger, at=LEASE, lease=plus(LEASE, 30))
+    assert (again.id, again.attempt_count, again.lease_until) == ("D001", 2, plus(LEASE, 30))
+
+
+async def test_a_lease_that_ran_out_frees_its_place(ledger: Deliveries) -> None:
+    one = EndpointLimits("H", 1, False)
+    await add(ledger, delivery(1), delivery(2))
+    assert ids(await claim(ledger, one)) == ["D001"]
+    assert await claim(ledger, one) == []
+    assert len(await claim(ledger, one, at=LEASE, lease=plus(LEASE, 30))) == 1
+
+
+async def test_settling_writes_the_attempts_and_what_they_made(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2))
+    first, second = await claim(ledger)
+    works = [settled(first, "succeeded"), settled(second, "retrying", plus(START, 60))]
+    await ledger.settle(works)
+    found = await ledger.get("D001")
+    assert found is not None
+    assert found[1] == [works[0].attempt]
+    assert (found[0].status, found[0].completed_at, found[0].lease_until) == ("succeeded", plus(START, 1), None)
+    found = await ledger.get("D002")
+    assert found is not None
+    assert (found[0].status, found[0].next_attempt_at, found[0].completed_at) == ("retrying", plus(START, 60), None)
+    (again,) = await claim(ledger, at=plus(START, 60))
+    await ledger.settle([settled(again, "exhausted")])
+    attempts = await ledger.attempts(["D001", "D002", "D003"])
+    assert {id: [one.attempt for one in of] for id, of in attempts.items()} == {"D001": [1], "D002": [1, 2]}
+    assert await ledger.attempts([]) == {}
+    await ledger.settle([])
+
+
+async def test_a_stale_attempt_is_kept_but_decides_nothing(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1))
+    (stale,) = await claim(ledger)
+    (fresh,) = await claim(ledger, at=LEASE, lease=plus(LEASE, 30))
+    await ledger.settle([settled(stale, "exhausted")])
+    assert await status(ledger, "D001") == "in_flight"
+    await ledger.settle([settled(fresh, "succeeded")])
+    await ledger.settle([settled(fresh, "exhausted")])
+    assert await status(ledger, "D001") == "succeeded"
+    assert [one.attempt for one in (await ledger.attempts(["D001"]))["D001"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("result", "after"), [("succeeded", "succeeded"), ("exhausted", "exhausted"), ("retrying", "cancelled")]
+)
+async def test_an_end_wins_over_a_cancellation_and_a_retry_does_not(
+    ledger: Deliveries, result: str, after: str
+) -> None:
+    await add(ledger, delivery(1))
+    (sent,) = await claim(ledger)
+    assert await ledger.cancel_waiting("H", START) == 1
+    await ledger.settle([settled(sent, result, plus(START, 60) if result == "retrying" else None)])
+    assert await status(ledger, "D001") == after
+    assert await claim(ledger, at=plus(START, 3600)) == []
+    assert await ledger.next_due(0) is None
+
+
+async def test_cancelling_ends_what_has_not_ended(ledger: Deliveries) -> None:
+    await add(ledger, *(delivery(number) for number in range(3)), delivery(3, webhook_id="other"))
+    (sent,) = await claim(ledger, limit=1)
+    await ledger.settle([settled(sent, "succeeded")])
+    await claim(ledger, limit=1)
+    assert await ledger.cancel_waiting("H", plus(START, 9)) == 2
+    assert await ledger.cancel_waiting("H", START) == 0
+    assert await status(ledger, sent.id) == "succeeded"
+    found = await ledger.get("D002")
+    assert found is not None
+    assert (found[0].status, found[0].completed_at) == ("cancelled", plus(START, 9))
+    assert await status(ledger, "D003") == "pending"
+
+
+async def test_what_is_given_back_is_due_again_and_not_counted(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2))
+    first, second = await claim(ledger)
+    await ledger.settle([settled(second, "succeeded")])
+    await ledger.release([first.id, second.id, "nobody"], plus(START, 5))
+    found = await ledger.get("D001")
+    assert found is not None
+    assert (found[0].status, found[0].attempt_count, found[0].next_attempt_at) == ("pending", 0, plus(START, 5))
+    assert await status(ledger, "D002") == "succeeded"
+    (again,) = await claim(ledger, at=plus(START, 5))
+    assert (again.id, again.attempt_count) == ("D001", 1)
+    await ledger.release([], START)
+
+
+async def test_what_a_dead_process_was_sending_is_due_at_once_and_counted(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2), delivery(3))
+    await claim(ledger, limit=2)
+    now = plus(START, 1)
+    assert await ledger.release_all(now) == 2
+    assert await ledger.due_shards(now) == [0]
+    again = await claim(ledger, EndpointLimits("H", 2, False), at=now)
+    assert [(one.id, one.attempt_count) for one in again] == [("D003", 1), ("D001", 2)]
+
+
+async def test_when_a_shard_is_due(ledger: Deliveries) -> None:
+    assert await ledger.next_due(0) is None
+    assert await ledger.due_shards(START) == []
+    later = plus(START, 60)
+    await add(ledger, delivery(1, shard=3), delivery(2, shard=7, next_attempt_at=later), delivery(3, shard=900))
+    assert [await ledger.next_due(shard) for shard in (0, 3, 7, 900)] == [None, START, later, START]
+    assert await ledger.due_shards(START) == [3, 900]
+    assert await ledger.due_shards(later) == [3, 7, 900]
+    await ledger.claim(3, (MANY,), START, LEASE, 10)
+    assert await ledger.due_shards(START) == [900]
+    assert await ledger.due_shards(LEASE) == [3, 900]
+
+
+async def test_lists_are_newest_first_and_filtered(ledger: Deliveries) -> None:
+    for number in range(6):
+        more = {"webhook_id": "G"} if number == 1 else {"event": "x.y"} if number == 2 else {}
+        await add(ledger, delivery(number, created_at=plus(START, number), **more))
+    await add(ledger, delivery(9, organization_id="another"))
+    (sent,) = await claim(ledger, limit=1)
+    await ledger.settle([settled(sent, "succeeded")])
+
+    async def find(**more: Any) -> list[str]:
+        return ids(await ledger.find(DeliveryQuery(organization_id=ORG, **more)))
+
+    assert await find() == ["D005", "D004", "D003", "D002", "D001", "D000"]
+    assert await find(webhook_id="G") == ["D001"]
+    assert await find(webhook_id="H", status="succeeded") == [sent.id]
+    assert await find(event="x.y") == ["D002"]
+    assert await find(start_time=plus(START, 2), end_time=plus(START, 4)) == ["D003", "D002"]
+    assert await find(before_id="D003", limit=2) == ["D002", "D001"]
+    assert await find(limit=2, offset=1) == ["D004", "D003"]
+    assert ids(await ledger.find(DeliveryQuery(organization_id="another", webhook_id="H"))) == ["D009"]
+
+
+async def test_deliveries_outlive_a_restart(opener: Opener, tmp_path: Path, clock: SetClock) -> None:
+    async with opened(opener, tmp_path, clock) as store:
+        await add(store.ledgers.deliveries, *(delivery(number) for number in range(300)))
+    async with opened(opener, tmp_path, clock) as store:
+        assert await store.ledgers.deliveries.checkpoint("fan-out") == 299
+        assert len(await claim(store.ledgers.deliveries, EndpointLimits("H", 1000, False), limit=1000)) == 300
