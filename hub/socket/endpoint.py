@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import SystemRandom
 from typing import Final
 from urllib.parse import parse_qs
@@ -28,8 +28,17 @@ _logger = structlog.get_logger(__name__)
 class Sockets:
     """Every open WebSocket of this process."""
 
-    def __init__(self, feed: Feed, log: EventLog, authenticate: Authenticate, exists: Exists, clock: Clock) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        log: EventLog,
+        authenticate: Authenticate,
+        exists: Exists,
+        clock: Clock,
+        allowed_origins: Sequence[str] = (),
+    ) -> None:
         self._doors = Doors(feed, log, authenticate, exists, clock)
+        self._allowed_origins = frozenset(allowed_origins)
         self._open: set[Connection] = set()
         self._is_closing = False
         feed.watch("apikey.revoked", self._revoke)
@@ -54,6 +63,9 @@ class Sockets:
             await websocket.accept()
         except WebSocketDisconnect:
             return
+        if not self._may_come_from(websocket.headers.get("origin")):
+            await websocket.close(CloseCode.FORBIDDEN, "this origin is not allowed")
+            return
         connection = Connection(websocket, self._doors)
         self._open.add(connection)
         try:
@@ -64,6 +76,10 @@ class Sockets:
             await connection.serve(token)
         finally:
             self._open.discard(connection)
+
+    def _may_come_from(self, origin: str | None) -> bool:
+        """Browsers say the origin of the page that connects; other clients say none (RFC 6455, section 10.2)."""
+        return origin is None or not self._allowed_origins or origin in self._allowed_origins
 
     async def close_all(self, code: int = CloseCode.RESTART, reason: str = _GOING_DOWN) -> None:
         """Tells every client, in batches, when to come back; returns when all are gone, or after some seconds.
