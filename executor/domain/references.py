@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\{\{([^{}]*)\}\}")
-_STEP = re.compile(r"(?:^|\.)([\w-]+)|\[([0-9]{1,9})\]")
+_STEP = re.compile(r"(?:^|(?!^)\.)([\w-]+)|\[([0-9]{1,9})\]")
 _INDEX = re.compile(r"[0-9]{1,9}")
 
 
