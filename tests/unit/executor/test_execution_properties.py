@@ -1,0 +1,245 @@
+"""What holds of every execution: any graph, any results, any order of completions, takeovers and cancellations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from executor.domain.definition import ComponentSpec, Connection, ConnectionType, Definition
+from executor.domain.events import ComponentFacts
+from executor.domain.events import execution as events
+from executor.domain.execution.decide import Suspended, TimerDue, decide_advance, decide_cancel
+from executor.domain.execution.rows import AGGREGATE, ComponentRow, ExecutionRow
+from executor.domain.execution.state import State, evolve, initial
+from executor.domain.values import RetryPolicy, plus
+from tests.given import PERSON
+from tests.unit.executor.play import Play, through_json
+
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ENDS = (events.ExecutionCompleted, events.ExecutionFailed, events.ExecutionCancelled)
+MOST_ACTS = 200
+MOST_ENGINES = 6
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> Definition:
+    """Acyclic graphs with one start, connections of all kinds (also twice between the same two), stray roots."""
+    ids = ["start", *(f"{draw(st.sampled_from(['a', 'end']))}{n}" for n in range(draw(st.integers(0, 8))))]
+    policies = st.none() | st.builds(
+        RetryPolicy, max_attempts=st.integers(1, 3), initial_delay_seconds=st.sampled_from([0.0, 5.0])
+    )
+    components = tuple(
+        ComponentSpec(id=id, type="start" if id == "start" else "end" if "end" in id else "log", retry=draw(policies))
+        for id in ids
+    )
+    connections: list[Connection] = []
+    for number, target in enumerate(ids[1:], start=1):
+        for source in draw(st.lists(st.sampled_from(ids[:number]), max_size=3)):
+            kind = draw(st.sampled_from(ConnectionType))
+            condition = "true" if kind is ConnectionType.CONDITIONAL else None
+            connections.append(Connection(source=source, target=target, type=kind, condition=condition))
+    return Definition(
+        components=components,
+        connections=tuple(connections),
+        fail_fast=draw(st.booleans()),
+        max_execution_time=draw(st.none() | st.just(60.0)),
+    )
+
+
+class Director:
+    """Draws what happens next. Everything that could happen in life has its turn, in any order."""
+
+    def __init__(self, data: st.DataObject, definition: Definition, may_cancel: bool) -> None:
+        self.data, self.may_cancel = data, may_cancel
+        self.play = Play(definition)
+        self.engines = 0
+        self.seen: list[State] = [self.play.state]
+
+    def choose(self, *options: Any) -> Any:
+        return self.data.draw(st.sampled_from(options))
+
+    def run(self) -> Play:
+        for _ in range(MOST_ACTS):
+            if self.play.state.is_ended:
+                return self.play
+            self.act()
+            self.seen.append(self.play.state)
+        raise AssertionError(f"the run did not end: {self.play.types[-20:]}")
+
+    def act(self) -> None:
+        play = self.play
+        if self.engines == 0 or (self.engines < MOST_ENGINES and self.data.draw(st.integers(0, 9)) == 9):
+            self.engines += 1
+            play.claim(f"engine-{self.engines}")
+        elif self.may_cancel and self.data.draw(st.integers(0, 19)) == 19:
+            play.cancel()
+        elif play.running:
+            play.take(*(self.result(id) for id in self.some(play.running)))
+        else:
+            assert play.state.due_at is not None, "nothing runs and nothing is due, but the run goes on"
+            play.tick(play.runnable_in() or 0.0)
+            play.take(*(self.due(id) for id in list(play.state.timers)))
+
+    def some(self, ids: list[str]) -> list[str]:
+        return list(self.data.draw(st.permutations(ids)))[: self.data.draw(st.integers(1, len(ids)))]
+
+    def result(self, id: str) -> Any:
+        play = self.play
+        match self.choose("completed", "completed", "failed", "temporary", "suspended"):
+            case "completed":
+                return play.completed(id, output=self.choose(None, {"x": 1}, [2.5]), to=self.targets(id))
+            case "suspended":
+                return self.suspended(id)
+            case kind:
+                return play.failed(id, temporary=kind == "temporary", to=self.targets(id))
+
+    def suspended(self, id: str) -> Any:
+        return Suspended(id, self.play.attempt(id), plus(self.play.now, self.choose(-1, 0, 3, 30)))
+
+    def due(self, id: str) -> TimerDue:
+        return TimerDue(id, None, self.play.taken(id, (">", "?>"), self.targets(id)))
+
+    def targets(self, id: str) -> list[str]:
+        return [target for target in self.play.state.map.targets(id) if self.data.draw(st.booleans())]
+
+
+def directed(data: st.DataObject, may_cancel: bool = False) -> Director:
+    director = Director(data, data.draw(definitions()), may_cancel)
+    director.run()
+    return director
+
+
+@given(st.data())
+@FEW
+def test_every_run_ends_in_a_legal_state(data: st.DataObject) -> None:
+    play = directed(data, may_cancel=True).play
+    state = play.state
+    assert play.status in ("completed", "failed", "cancelled")
+    assert sum(isinstance(event, ENDS) for event in play.events) == 1
+    assert isinstance(play.events[-1], ENDS), "nothing happens after the end"
+    assert not any((state.ready, state.dead, state.running, state.timers, state.retries))
+    assert all(known.status.is_settled for known in state.components.values())
+    assert state.settled == len(state.components)
+    assert state.runnable_at is None
+    assert state.completed_at is not None
+    assert (state.failure is not None) == (play.status == "failed") or play.status == "cancelled"
+
+
+@given(st.data())
+@FEW
+def test_a_completed_run_has_settled_every_component_by_the_rule(data: st.DataObject) -> None:
+    play = directed(data).play
+    if play.status != "completed":
+        return
+    state, graph = play.state, play.state.map
+    assert set(state.components) == set(graph.components)
+    assert state.progress.percentage == 100
+    for id, known in state.components.items():
+        sources = [(index, state.components[graph.connections[index].source]) for index in graph.incoming[id]]
+        was_led_to = any(index in source.taken for index, source in sources) or id == "start"
+        assert (str(known.status) == "skipped") == (not was_led_to)
+        for _, source in sources:
+            if known.started_at is not None and source.completed_at is not None:
+                assert source.completed_at <= known.started_at, "a component starts when all that lead to it ended"
+
+
+@given(st.data())
+@FEW
+def test_folding_the_events_in_any_batches_gives_the_state_that_deciding_gave(data: st.DataObject) -> None:
+    play = directed(data, may_cancel=True).play
+    facts = [through_json(fact) for fact in play.facts]
+    one_by_one = initial()
+    for fact in facts:
+        one_by_one = evolve(one_by_one, [fact])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(facts)), max_size=4)))
+    batched = initial()
+    for start, end in zip([0, *cuts], [*cuts, len(facts)], strict=True):
+        batched = evolve(batched, facts[start:end])
+    assert one_by_one == batched == evolve(initial(), facts) == play.state
+
+
+@given(st.data())
+@FEW
+def test_a_component_never_runs_twice_without_another_attempt_number(data: st.DataObject) -> None:
+    play = directed(data, may_cancel=True).play
+    started = Counter(
+        (event.component_id, event.generation, event.attempt) for event in play.of(events.ComponentStarted)
+    )
+    assert not started or max(started.values()) == 1
+    for id in play.state.components:
+        attempts = [event.attempt for event in play.of(events.ComponentStarted, id)]
+        assert attempts == list(range(1, len(attempts) + 1))
+        ends = [event for event in play.events if isinstance(event, ComponentFacts) and event.component_id == id]
+        settled = [event for event in ends if event.status in ("completed", "failed", "skipped", "cancelled")]
+        assert len(settled) == 1
+        policy = play.state.map.components[id].retry or RetryPolicy()
+        assert len(play.of(events.ComponentRetryScheduled, id)) < policy.max_attempts
+
+
+@given(st.data())
+@FEW
+def test_progress_never_decreases_and_epochs_only_grow(data: st.DataObject) -> None:
+    director = directed(data, may_cancel=True)
+    shown = [event.progress for event in director.play.events if hasattr(event, "progress")]
+    for name in ("completed_components", "percentage"):
+        values = [getattr(progress, name) for progress in shown]
+        assert values == sorted(values)
+    assert all(progress.completed_components <= progress.total_components for progress in shown)
+    epochs = [event.epoch for event in director.play.events if hasattr(event, "epoch")]
+    assert epochs == list(range(1, len(epochs) + 1))
+
+
+@given(st.data())
+@FEW
+def test_nothing_changes_what_has_ended(data: st.DataObject) -> None:
+    director = directed(data, may_cancel=True)
+    state = director.play.state
+    late = [
+        director.play.completed(id) for before in director.seen for id in before.running if id in state.components
+    ]
+    assert decide_advance(state, state.epoch, late, director.play.now) == []
+
+
+@given(st.data())
+@FEW
+def test_at_every_moment_someone_or_some_time_brings_the_run_on(data: st.DataObject) -> None:
+    """No wake-up is lost: a live run is busy (its owner, or whoever takes over, goes on) or has a time to wake."""
+    for state in directed(data).seen:
+        assert state.is_ended or state.runnable_at is not None
+        if state.started_at is not None:
+            assert not state.ready, "what is ready starts in the same append"
+            assert not state.dead, "what is dead is skipped in the same append"
+
+
+@given(st.data())
+@FEW
+def test_a_run_can_be_cancelled_at_any_moment(data: st.DataObject) -> None:
+    director = directed(data)
+    state = data.draw(st.sampled_from([state for state in director.seen if not state.is_ended]))
+    decided = decide_cancel(state, PERSON, None, director.play.now)
+    unsettled = {id for id, known in state.components.items() if not known.status.is_settled}
+    assert {event.component_id for event in decided[:-1] if isinstance(event, events.ComponentCancelled)} == unsettled
+    assert len(decided) == len(unsettled) + 1
+
+
+@given(st.data())
+@FEW
+def test_rows_upserted_decision_by_decision_are_those_of_a_rebuild(data: st.DataObject) -> None:
+    director = directed(data, may_cancel=True)
+    table: dict[tuple[str, ...], Any] = {}
+    state, facts = initial(), director.play.facts
+    cuts = sorted(set(data.draw(st.lists(st.integers(1, len(facts)), max_size=6))) | {len(facts)})
+    for start, end in zip([0, *cuts], cuts, strict=False):
+        after = evolve(state, facts[start:end])
+        for row in AGGREGATE.rows(state, after):
+            assert isinstance(row, ExecutionRow | ComponentRow)
+            table[tuple(getattr(row, name) for name in ("table", *row.key))] = row
+        state = after
+    rebuilt = AGGREGATE.rows(initial(), evolve(initial(), facts))
+    assert {key: row.document for key, row in table.items()} == {
+        tuple(getattr(row, name) for name in ("table", *row.key)): row.document  # type: ignore[attr-defined]
+        for row in rebuilt
+    }
