@@ -105,7 +105,8 @@ SELECT position FROM checkpoints WHERE name = ?;
 INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position;
 
 -- name: under_way
--- How many of each endpoint's deliveries are being sent, and whether any is due: (webhook_id, ?, ?) a row, now twice.
+-- How many of each endpoint's deliveries are being sent, and whether any is due. Now comes
+-- twice, before the endpoints.
 SELECT wanted.column1,
        (SELECT count(*) FROM deliveries
         WHERE webhook_id = wanted.column1 AND status = 'in_flight' AND due_at > ?),

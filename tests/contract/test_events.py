@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from executor.domain.values import Instant
 from executor.ports import EventQuery, Recorded, Store
@@ -93,8 +94,6 @@ async def test_a_query_finds_all_that_match_in_order(store: Store, log: list[Rec
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_query_backwards_and_with_a_limit(store: Store, log: list[Recorded], name: str) -> None:
-    from msgspec.structs import replace
-
     query, matches = CASES[name]
     expected = [event for event in log if matches(event)]
     assert await store.log.read(replace(query, limit=3)) == expected[:3]

@@ -1,0 +1,148 @@
+"""Every query that grows with the log finds its way by an index: SQLite's own word for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from executor.domain.execution.rows import ComponentRow, ExecutionRow
+from executor.domain.workflow import WorkflowRow
+from executor.ports import DeliveryQuery, Eq, EventQuery, Order, RowQuery
+from storage.rows import shape
+from storage.sqlite import deliveries, events, rowquery
+from storage.sqlite.connection import connect_writer
+from storage.sqlite.migrate import migrate
+from storage.sqlite.statements import queries
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(connect_writer(tmp_path / "log.db")) as connection:
+        migrate(connection)
+        yield connection
+
+
+def plan(database: sqlite3.Connection, sql: str, params: Any = ()) -> str:
+    if not params:
+        params = [None] * sql.count("?")
+    return " | ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", params))
+
+
+EVENTS = {
+    "nothing": (EventQuery(), "INTEGER PRIMARY KEY"),
+    "organization": (EventQuery(organization_id="O"), "events_organization"),
+    "workflow": (EventQuery(workflow_id="W", organization_id="O"), "events_workflow"),
+    "execution": (EventQuery(execution_id="X", workflow_id="W", organization_id="O"), "events_execution"),
+    "types": (EventQuery(types=("a.*",), organization_id="O"), "events_type"),
+    "types of a workflow": (EventQuery(types=("a.*",), workflow_id="W"), "events_workflow"),
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_events(database: sqlite3.Connection, name: str, descending: bool) -> None:
+    query, index = EVENTS[name]
+    types = ["a.b", "a.c"] if query.types else None
+    sql, params = events.select(replace(query, descending=descending), events.Span(5, 50), types)
+    found = plan(database, sql, params)
+    assert index in found
+    assert "SCAN events" not in found
+    if name != "types":
+        assert "TEMP B-TREE" not in found
+
+
+ROWS = {
+    "workflows": (WorkflowRow, RowQuery(where=(Eq("organization_id", "O"),)), "workflows_by_id"),
+    "executions": (
+        ExecutionRow,
+        RowQuery(where=(Eq("organization_id", "O"),), order=(Order("created_at", True), Order("id", True))),
+        "executions_by_age",
+    ),
+    "pages of executions": (
+        ExecutionRow,
+        RowQuery(
+            where=(Eq("organization_id", "O"),),
+            order=(Order("created_at", True), Order("id", True)),
+            after=("2026", "X"),
+        ),
+        "executions_by_age (organization_id=? AND created_at<?)",
+    ),
+    "executions of a status": (
+        ExecutionRow,
+        RowQuery(where=(Eq("organization_id", "O"), Eq("status", "running"))),
+        "executions_by_status",
+    ),
+    "executions of a workflow": (ExecutionRow, RowQuery(where=(Eq("workflow_id", "W"),)), "executions_by_workflow"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_lists(database: sqlite3.Connection, name: str) -> None:
+    row, query, index = ROWS[name]
+    found = plan(database, *rowquery.find(shape(row), query))
+    assert index in found
+    assert "TEMP B-TREE" not in found
+
+
+def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
+    query = RowQuery(where=(Eq("execution_id", "X"),), order=(Order("sequence"), Order("component_id")))
+    assert "SEARCH components USING INDEX" in plan(database, *rowquery.find(shape(ComponentRow), query))
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("stream", "events_stream"),
+        ("page", "INTEGER PRIMARY KEY"),
+        ("types", "events_type"),
+        ("claimable", "COVERING INDEX executions_runnable"),
+        ("next_runnable_at", "COVERING INDEX executions_runnable"),
+        ("due_of_endpoint", "deliveries_claim"),
+        ("due_in_order", "deliveries_in_order"),
+        ("next_due", "deliveries_due"),
+        ("due_shards", "deliveries_due"),
+        ("cancel_waiting", "deliveries_"),
+        ("release_all", "deliveries_in_flight"),
+    ],
+)
+def test_named_queries(database: sqlite3.Connection, name: str, index: str) -> None:
+    sql = queries()[name].replace("{columns}", "*").replace("?1", "?")
+    found = plan(database, sql)
+    assert index in found
+    assert "SCAN events" not in found
+    assert "SCAN deliveries |" not in found
+
+
+def test_stats_need_only_their_index(database: sqlite3.Connection) -> None:
+    sql = queries()["execution_stats"].replace("{values}", "?, ?")
+    assert "COVERING INDEX executions_stats" in plan(database, sql)
+
+
+def test_versions_and_who_is_under_way_are_seeks(database: sqlite3.Connection) -> None:
+    versions = plan(database, queries()["versions"].replace("{rows}", "(?), (?)"))
+    assert "SEARCH events USING COVERING INDEX events_stream (stream=?)" in versions
+    under_way = plan(database, queries()["under_way"].replace("{rows}", "(?), (?)"))
+    assert "deliveries_in_flight (webhook_id=? AND due_at>?)" in under_way
+    assert "deliveries_claim (webhook_id=? AND due_at<?)" in under_way or "(webhook_id=? AND due_at<?)" in under_way
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (DeliveryQuery(organization_id="O"), "deliveries_by_organization"),
+        (
+            DeliveryQuery(organization_id="O", webhook_id="H", before_id="D"),
+            "deliveries_by_webhook (webhook_id=? AND id<?)",
+        ),
+    ],
+)
+def test_lists_of_deliveries(database: sqlite3.Connection, query: DeliveryQuery, index: str) -> None:
+    found = plan(database, *deliveries._find_sql(query))
+    assert index in found
+    assert "TEMP B-TREE" not in found
