@@ -28,7 +28,8 @@ _RING: Final = 1024
 _RING_BYTES: Final = 4 * 1024 * 1024
 _FIRST_PAGE: Final = 16
 _LARGEST_PAGE: Final = 512
-_PAGE_BYTES: Final = 256 * 1024
+PAGE_BYTES: Final = 128 * 1024
+"""What `catch_up` hands over at once, about: a page is sized by the one before it."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -216,7 +217,8 @@ class Feed:
             if len(recorded) == subscription.page:
                 through = recorded[-1].position
             batch = subscription.batch([Entry(event) for event in recorded])
-            subscription.page = _next_page(subscription.page, recorded)
+            read = sum(len(event.data) for event in recorded)
+            subscription.page = _next_page(subscription.page, max(read, batch.size))
         if batch.messages:
             subscription.sink.put(batch)
         subscription.handed = through
@@ -308,12 +310,9 @@ def _slices(recorded: Sequence[Recorded]) -> Iterator[Sequence[Entry]]:
         yield entries
 
 
-def _next_page(page: int, recorded: Sequence[Recorded]) -> int:
-    """How many events to read next, so that a page stays near 256 KiB whatever the events weigh."""
-    size = sum(len(event.data) for event in recorded)
-    if size > _PAGE_BYTES:
-        return max(1, page * _PAGE_BYTES // size)
-    return min(page * 2, _LARGEST_PAGE)
+def _next_page(page: int, size: int) -> int:
+    """How many events to read after a page of some bytes, so that pages grow, but not beyond `PAGE_BYTES`."""
+    return max(1, min(page * 2, page * PAGE_BYTES // max(size, 1), _LARGEST_PAGE))
 
 
 def _batch(messages: Sequence[bytes]) -> Batch:

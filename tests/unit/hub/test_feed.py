@@ -12,7 +12,7 @@ import pytest
 
 import hub.feed
 from executor.ports import EventQuery, Recorded
-from hub.feed import ANY, Key
+from hub.feed import ANY, PAGE_BYTES, Key
 from hub.messages import Channel, message
 from tests.unit.hub.socket.casting import (
     EXECUTION,
@@ -221,7 +221,7 @@ async def test_a_full_sink_is_set_aside_costs_its_bound_and_then_reads_on_in_ord
         assert subscription.position < 300
         while not subscription.is_live:
             await slow.take()
-            assert slow.outbox.unsent_bytes < 40_000 + 512 * 1024
+            assert slow.outbox.unsent_bytes < 40_000 + 2 * PAGE_BYTES
         async with slow.reading():
             await world.author.write(line("live again"))
             expected = await world.said(key())
