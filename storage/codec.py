@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -67,8 +68,12 @@ _encode = msgspec.json.Encoder().encode
 _metadata = msgspec.json.Decoder(Metadata).decode
 
 
+@lru_cache(maxsize=1024)
 def encode_metadata(metadata: Metadata) -> bytes:
-    """Canonical: what is null is absent and keys are sorted, so that a later field changes no earlier bytes."""
+    """Canonical: what is null is absent and keys are sorted, so that a later field changes no earlier bytes.
+
+    Kept for the last callers, most of whom append more than once.
+    """
     fields = msgspec.structs.asdict(metadata)
     return _sorted({name: value for name, value in fields.items() if value is not None})
 

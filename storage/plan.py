@@ -41,13 +41,10 @@ class Prepared(NamedTuple):
     """An append as far as it can be made ready before its batch: encoded, digested, checked for sense."""
 
     parts: tuple[Part, ...]
+    ids: list[str]
     metadata: Metadata
     encoded_metadata: bytes
     size: int
-
-    @property
-    def ids(self) -> list[str]:
-        return [event.id for part in self.parts for event in part.events]
 
 
 def prepare(streams: Sequence[StreamAppend], metadata: Metadata, aggregates: Aggregates, codec: Codec) -> Prepared:
@@ -56,10 +53,10 @@ def prepare(streams: Sequence[StreamAppend], metadata: Metadata, aggregates: Agg
     if len({part.append.stream for part in parts}) < len(parts):
         raise ValueError("a stream is in the append twice")
     size = sum(len(event.data) for part in parts for event in part.events)
-    prepared = Prepared(parts, metadata, encode_metadata(metadata), size)
-    if len(set(prepared.ids)) < len(prepared.ids):
+    ids = [event.id for part in parts for event in part.events]
+    if len(set(ids)) < len(ids):
         raise ValueError("an event id is in the append twice")
-    return prepared
+    return Prepared(parts, ids, metadata, encode_metadata(metadata), size)
 
 
 def _part(append: StreamAppend, aggregates: Aggregates, codec: Codec) -> Part:
@@ -186,12 +183,14 @@ class Plan:
 
     def _take_names(self, prepared: Prepared, folded: tuple[Folded, ...]) -> None:
         """First every name that the append lets go, then every one that it claims: so names may be swapped."""
-        changed: dict[str, str | None] = {}
         moves = [
             (part.append.stream, after.name_before, after.name_after)
             for part, after in zip(prepared.parts, folded, strict=True)
             if after.name_before != after.name_after
         ]
+        if not moves:
+            return
+        changed: dict[str, str | None] = {}
         for stream, before, _ in moves:
             if before is not None and self._known.names.get(before) == stream:
                 changed[before] = None

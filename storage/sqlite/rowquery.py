@@ -1,4 +1,8 @@
-"""Row queries as SQL. Tables and columns come from the row's Struct and are checked; values are parameters."""
+"""Row queries as SQL. Tables and columns come from the row's Struct and are checked; values are parameters.
+
+SQLite's `lower` knows only ASCII: a column to be searched without regard to case holds lower-cased text already, as
+`search` does. (A function of ours in its place would take the GIL for each row.)
+"""
 # ruff: noqa: S608 - the text comes from our own types, checked; every value is a parameter
 
 from __future__ import annotations
