@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.hubs import Client, Hub, until
+from tests.integration.receiving import receiving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+URL = "https://example.com/hook"
+SHOWN = {
+    *("id", "url", "events", "description", "active", "filters", "authentication", "headers", "timeout_seconds"),
+    *("retry_policy", "max_in_flight", "ordered", "signing", "created_by", "created_at", "updated_at"),
+    "disabled_reason",
+}
+
+
+async def test_create_answers_201_with_a_secret_that_is_shown_this_once(admin: Client) -> None:
+    created = await admin.post("/webhooks", {"url": URL, "events": ["execution.*"]})
+    assert created.status == 201
+    assert set(created.data) == SHOWN | {"secret"}
+    assert created.data["secret"].startswith("whsec_")
+    assert created.data["active"] is True
+    assert created.data["retry_policy"] == {
+        "max_attempts": 12,
+        "initial_delay_seconds": 5.0,
+        "max_delay_seconds": 36000.0,
+        "backoff_multiplier": 3.0,
+    }
+    path = f"/webhooks/{created.data['id']}"
+    for shown in (
+        (await admin.get(path)).data,
+        (await admin.get("/webhooks")).data[0],
+        (await admin.put(path, {"description": "x"})).data,
+        (await admin.put(path, {"secret": "another secret of ours"})).data,
+        (await admin.post(f"{path}/enable")).data,
+    ):
+        assert set(shown) == SHOWN
+
+
+async def test_a_given_secret_is_kept(admin: Client) -> None:
+    body = {"url": URL, "events": ["*"], "secret": "your-webhook-secret"}
+    assert (await admin.post("/webhooks", body)).data["secret"] == "your-webhook-secret"
+
+
+async def test_the_whole_resource_comes_back_as_it_was_given(admin: Client) -> None:
+    body = {
+        "url": URL,
+        "events": ["workflow.created", "*.failed"],
+        "description": "billing",
+        "active": False,
+        "filters": {
+            "workflow_ids": ["a"],
+            "project_ids": ["b"],
+            "priority_levels": ["high", 1],
+            "condition": "data.execution.priority > 5",
+        },
+        "timeout_seconds": 3,
+        "retry_policy": {"max_attempts": 3, "initial_delay_seconds": 60},
+        "max_in_flight": 2,
+        "ordered": True,
+        "signing": "hmac",
+    }
+    created = await admin.post("/webhooks", body)
+    assert created.status == 201
+    data = created.data
+    assert data["filters"] == body["filters"] | {"priority_levels": [8, 1]}  # type: ignore[operator]
+    for name in ("url", "events", "description", "active", "timeout_seconds", "max_in_flight", "ordered", "signing"):
+        assert data[name] == body[name]
+    assert data["retry_policy"]["max_attempts"] == 3
+    assert data["retry_policy"]["max_delay_seconds"] == 36_000
+    stored = (await admin.get(f"/webhooks/{data['id']}")).data
+    assert stored == {name: value for name, value in data.items() if name != "secret"}
+
+
+async def test_redacted_keeps_what_is_stored_and_nothing_stored_is_a_422(admin: Client) -> None:
+    webhook = await admin.webhook(
+        URL, authentication={"type": "bearer", "token": "t0ken"}, headers={"X-Tenant": "ten4nt"}, secret="s3cret"
+    )
+    path = f"/webhooks/{webhook['id']}"
+    shown = (await admin.get(path)).data
+    assert shown["authentication"] == {"type": "bearer", "token": "[REDACTED]"}
+    assert shown["headers"] == {"X-Tenant": "[REDACTED]"}
+    sendable = {name: shown[name] for name in shown if name not in _OURS}
+    again = await admin.put(path, sendable | {"secret": "[REDACTED]"})
+    assert again.status == 200
+    assert again.data["updated_at"] == shown["updated_at"], "what was shown, sent back, is no change"
+    for body, field in (
+        ({"headers": {"X-Other": "[REDACTED]"}}, "headers.X-Other"),
+        ({"authentication": {"type": "basic", "username": "u", "password": "[REDACTED]"}}, "authentication.password"),
+    ):
+        answer = await admin.put(path, body)
+        assert (answer.status, answer.fields) == (422, [field])
+    for body, field in (
+        ({"secret": "[REDACTED]"}, "secret"),
+        ({"headers": {"X-A": "[REDACTED]"}}, "headers.X-A"),
+        ({"authentication": {"type": "bearer", "token": "[REDACTED]"}}, "authentication.token"),
+    ):
+        answer = await admin.post("/webhooks", {"url": URL, "events": ["*"]} | body)
+        assert (answer.status, answer.fields) == (422, [field])
+
+
+_OURS = {"id", "created_by", "created_at", "updated_at", "disabled_reason"}
+
+
+async def test_put_merges_fields_and_keeps_the_rest(admin: Client) -> None:
+    before = await admin.webhook(URL, "workflow.*", description="old", headers={"X-A": "1"})
+    path = f"/webhooks/{before['id']}"
+    after = (await admin.put(path, {"description": "new", "headers": {}})).data
+    assert (after["description"], after["headers"]) == ("new", {})
+    assert (after["url"], after["events"]) == (URL, ["workflow.*"])
+    assert (await admin.put(path, {})).data == after
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"url": "ftp://example.com"}, "url"),
+        ({"url": "https://user:pw@example.com"}, "url"),
+        ({"url": "http://10.0.0.1/"}, "url"),
+        ({"url": "http://169.254.169.254/latest"}, "url"),
+        ({"url": "http://[::ffff:10.0.0.1]/"}, "url"),
+        ({"url": "nonsense"}, "url"),
+        ({"events": ["execution.done"]}, "events[0]"),
+        ({"events": []}, "events"),
+        ({"events": ["*", "x"]}, "events[1]"),
+        ({"secret": "whsec_short"}, "secret"),
+        ({"filters": {"condition": "1 +"}}, "filters.condition"),
+        ({"filters": {"priority_levels": [11]}}, "filters.priority_levels[0]"),
+        ({"authentication": {"type": "bearer"}}, "authentication.token"),
+        ({"authentication": {"type": "oauth2"}}, "authentication.type"),
+        ({"headers": {"Host": "x"}}, "headers.Host"),
+        ({"headers": {"X-A": "a\nb"}}, "headers.X-A"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"retry_policy": {"max_attempts": 0}}, "retry_policy.max_attempts"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"rate_limit_per_second": 1}, "rate_limit_per_second"),
+        ({"signing": "ed25519"}, "signing"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_what_is_wrong_is_named_at_creation_and_at_a_change(
+    admin: Client, body: dict[str, Any], field: str
+) -> None:
+    created = await admin.post("/webhooks", {"url": URL, "events": ["*"]} | body)
+    assert (created.status, created.fields) == (422, [field])
+    webhook = await admin.webhook(URL)
+    changed = await admin.put(f"/webhooks/{webhook['id']}", body)
+    assert (changed.status, changed.fields) == (422, [field])
+    types = [event["type"] for event in await admin.events(types="webhook.*")]
+    assert types == ["webhook.created"]
+
+
+async def test_everything_that_is_wrong_is_said_at_once(admin: Client) -> None:
+    answer = await admin.post(
+        "/webhooks",
+        {"url": "http://10.0.0.1", "events": ["x"], "secret": "whsec_x", "headers": {"Host": "a", "X": "\r"}},
+    )
+    assert answer.fields == ["events[0]", "headers.Host", "headers.X", "secret", "url"]
+
+
+async def test_delete_is_a_200_with_null_and_a_404_the_second_time(admin: Client) -> None:
+    webhook = await admin.webhook(URL)
+    path = f"/webhooks/{webhook['id']}"
+    answer = await admin.delete(path)
+    assert (answer.status, answer.data) == (200, None)
+    for refused in (
+        await admin.delete(path),
+        await admin.get(path),
+        await admin.put(path, {}),
+        await admin.post(f"{path}/test"),
+        await admin.post(f"{path}/enable"),
+        await admin.get(f"{path}/deliveries"),
+    ):
+        assert (refused.status, refused.codes) == (404, {"RESOURCE_NOT_FOUND"})
+    assert (await admin.get("/webhooks")).data == []
+
+
+async def test_list_filters_by_active(admin: Client) -> None:
+    on, off = await admin.webhook(URL), await admin.webhook(URL, active=False)
+    assert [each["id"] for each in (await admin.get("/webhooks")).data] == [off["id"], on["id"]]
+    assert [each["id"] for each in (await admin.get("/webhooks", active="true")).data] == [on["id"]]
+    assert [each["id"] for each in (await admin.get("/webhooks", active="false")).data] == [off["id"]]
+    assert (await admin.get("/webhooks", active="maybe")).fields == ["active"]
+
+
+async def test_enable_switches_on_and_an_inactive_one_cannot_be_tested(admin: Client) -> None:
+    webhook = await admin.webhook(URL, active=False)
+    path = f"/webhooks/{webhook['id']}"
+    refused = await admin.post(f"{path}/test")
+    assert (refused.status, refused.codes) == (409, {"RESOURCE_CONFLICT"})
+    assert (await admin.post(f"{path}/enable")).data["active"] is True
+    assert (await admin.post(f"{path}/enable")).status == 200
+
+
+async def test_a_test_event_and_its_delivery(admin: Client) -> None:
+    async with receiving() as receiver:
+        webhook = await admin.webhook(receiver.url, "workflow.created")
+        path = f"/webhooks/{webhook['id']}"
+        answer = await admin.post(f"{path}/test")
+        assert answer.status == 202
+        assert set(answer.data) == {"delivery_id"}
+
+        async def succeeded() -> Any:
+            delivery = (await admin.get(f"/deliveries/{answer.data['delivery_id']}")).data
+            return delivery if delivery["status"] == "succeeded" else None
+
+        delivery = await until(succeeded)
+        assert set(delivery) == {
+            *("id", "webhook_id", "event_id", "event", "position", "status", "attempt_count", "next_attempt_at"),
+            *("created_at", "completed_at", "attempts"),
+        }
+        assert (delivery["event"], delivery["position"]) == ("webhook.test", None)
+        assert delivery["attempt_count"] == 1
+        (attempt,) = delivery["attempts"]
+        assert set(attempt) == {"attempt", "started_at", "duration_ms", "status_code", "error", "response_body"}
+        assert (attempt["attempt"], attempt["status_code"], attempt["error"]) == (1, 200, None)
+        assert receiver.events() == ["webhook.test"]
+        listed = await admin.get(f"{path}/deliveries")
+        assert listed.data == [delivery]
+        assert listed.metadata["total_count"] is None
+
+
+async def test_deliveries_are_listed_newest_first_and_filtered(admin: Client) -> None:
+    async with receiving() as receiver:
+        webhook = await admin.webhook(receiver.url, "workflow.*")
+        path = f"/webhooks/{webhook['id']}/deliveries"
+        for _ in range(3):
+            workflow = await admin.workflow()
+        await admin.post(f"/workflows/{workflow['id']}/activate")
+
+        async def arrived() -> Any:
+            listed = (await admin.get(path)).data
+            return listed if [each["status"] for each in listed] == ["succeeded"] * 4 else None
+
+        listed = await until(arrived)
+        assert [each["position"] for each in listed] == sorted((e["position"] for e in listed), reverse=True)
+        assert [each["event"] for each in listed] == ["workflow.activated", *["workflow.created"] * 3]
+        assert (await admin.get(path, status="exhausted")).data == []
+        assert (await admin.get(path, event="workflow.activated")).data == listed[:1]
+        assert (await admin.get(path, start_time=listed[0]["created_at"], limit=1)).data == listed[:1]
+        assert (await admin.get(path, end_time=listed[-1]["created_at"])).data == []
+        assert (await admin.get(path, status="late")).fields == ["status"]
+        walked, cursor = [], None
+        while True:
+            page = await admin.get(path, limit=1, **({"cursor": cursor} if cursor else {}))
+            walked += page.data
+            cursor = page.metadata["next_cursor"]
+            if not page.metadata["has_more"]:
+                break
+        assert walked == listed
+        assert (await admin.get(path, limit=2, offset=1)).data == listed[1:3]
+
+
+async def test_a_webhook_receives_nothing_of_another_organization(admin: Client, hub: Hub) -> None:
+    async with receiving() as receiver:
+        await admin.webhook(receiver.url, "workflow.created")
+        stranger = await hub.client()
+        await stranger.workflow(name="strange")
+        await admin.workflow(name="ours")
+
+        async def arrived() -> bool:
+            return bool(receiver.arrived)
+
+        await until(arrived)
+        assert [each.json["data"]["workflow"]["name"] for each in receiver.arrived] == ["ours"]
