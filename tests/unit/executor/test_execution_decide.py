@@ -479,7 +479,12 @@ def test_late_results_of_a_cancelled_run_change_nothing_whatever_their_epoch() -
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
 def test_what_has_ended_cannot_be_cancelled(end: str) -> None:
     play = Play(flow("start")).claim()
-    {"completed": play.complete, "failed": play.fail}.get(end, lambda _: play.cancel())("start")
+    ends = {
+        "completed": lambda: play.complete("start"),
+        "failed": lambda: play.fail("start"),
+        "cancelled": play.cancel,
+    }
+    ends[end]()
     refusal = play.given.when(decide_cancel, PERSON, None, START).refused(Code.RESOURCE_CONFLICT, field="status")
     assert refusal.problems[0].details == {"current_status": end}
 
