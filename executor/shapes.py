@@ -32,7 +32,12 @@ def problems_of(
 ) -> list[tuple[Problem, list[str | int]]]:
     """Every way in which the value breaks the schema, with where in the value it is."""
     found: list[tuple[Problem, list[str | int]]] = []
-    for error in validator.iter_errors(value):
+    try:
+        errors = list(validator.iter_errors(value))
+    except ValueError:  # What the validator cannot read: some 250 levels, half a surrogate pair.
+        message = f"{prefix or 'the body'} is nested too deeply, or holds a text that is not Unicode"
+        return [(Problem(code, message, prefix or None), [])]
+    for error in errors:
         steps = list(error.instance_path)
         kind = error.kind.as_dict()
         if error.kind.name == "additionalProperties":
@@ -76,7 +81,7 @@ class Shape(Generic[T]):
         """The typed value. Raises `Invalid` with every problem at once."""
         try:
             return msgspec.convert(value, self.type)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise Invalid(self._problems(value, prefix) or [_from_msgspec(error, prefix)]) from None
 
     def _problems(self, value: Any, prefix: str) -> list[Problem]:
@@ -99,7 +104,7 @@ def _nullable(schema: Any) -> Any:
     return {key: _nullable(value) for key, value in schema.items()}
 
 
-def _from_msgspec(error: msgspec.ValidationError, prefix: str) -> Problem:
+def _from_msgspec(error: Exception, prefix: str) -> Problem:
     text = str(error)
     at = _AT.search(text)
     steps = at[1].removeprefix(".") if at else ""
