@@ -88,6 +88,17 @@ def test_anything_may_be_anything() -> None:
         assert SHAPE.parse({"name": "x", "anything": value}).anything == value
 
 
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+def test_what_is_nested_without_end_or_no_unicode_is_a_problem_not_a_crash(depth: int) -> None:
+    deep: Any = 0
+    for _ in range(depth):
+        deep = [deep]
+    assert set(wrong({"nope": deep}, "body")) == {"body"}
+    assert set(wrong({"nope": "\ud800"}, "body")) == {"body"}
+    while isinstance(deep, list):
+        deep = deep.pop()
+
+
 def test_paths_are_written_as_clients_read_them() -> None:
     assert path("definition", ("components", 0, "id")) == "definition.components[0].id"
     assert path("", ("a", 1, 2, "b")) == "a[1][2].b"
