@@ -99,9 +99,7 @@ class Outbox:
 
     async def _read_on(self) -> None:
         """A page for one of the subscriptions that are behind, each in its turn."""
-        while self._behind and not self.is_full:
+        if self._behind and not self.is_full:
             subscription = next(iter(self._behind))
             del self._behind[subscription]
-            if not subscription.is_closed:
-                await self._feed.catch_up(subscription)
-                return
+            await self._feed.catch_up(subscription)
