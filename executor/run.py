@@ -134,7 +134,9 @@ class Run:
                 self._tasks[id] = asyncio.create_task(self._perform(id), name=f"component {self.id}/{id}")
 
     async def _perform(self, id: str) -> None:
-        self._mailbox.append(await self._attempts.attempt(self._state, id))
+        came = await self._attempts.attempt(self._state, id)
+        # Only now: while the component ran, the mailbox was emptied, and is another list.
+        self._mailbox.append(came)
         self._tasks.pop(id, None)
         self._wake.set()
 
