@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec import structs
 
@@ -479,7 +481,7 @@ def test_late_results_of_a_cancelled_run_change_nothing_whatever_their_epoch() -
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
 def test_what_has_ended_cannot_be_cancelled(end: str) -> None:
     play = Play(flow("start")).claim()
-    ends = {
+    ends: dict[str, Callable[[], Play]] = {
         "completed": lambda: play.complete("start"),
         "failed": lambda: play.fail("start"),
         "cancelled": play.cancel,
