@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sqlite3
 import tempfile
 import time
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import structlog
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
@@ -166,6 +168,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000, help="for each line but the first, which has a tenth")
     parser.add_argument("--directory", help="where to write; the disk to measure (default: a temporary directory)")
     arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     table = Table(title="Durable appends: one event and one row each, WAL, synchronous=FULL")
     for column in ("appenders", "events/s", "p50 ms", "p99 ms", "mean batch", "raw events/s", "of raw"):
         table.add_column(column, justify="right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ async def test_many_keys_at_once(store: Store) -> None:
 async def test_ledger_writes_and_appends_share_batches_without_harm(store: Store, author: Author) -> None:
     engines, organizations = store.ledgers.engines, store.ledgers.organizations
     await organizations.add(organization("O", "one"))
-    works = []
+    works: list[Awaitable[object]] = []
     for number in range(60):
         works.append(author.write(f"{number}", NoteCursed(how="value") if number == 7 else "x"))
         works.append(engines.beat(f"E{number}", 30))
