@@ -1,0 +1,269 @@
+"""`kill -9`, again and again, in the middle of two hundred runs: whatever was acknowledged is there and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from executor.clock import SystemClock
+from tests.integration.hubs import Client, Up, runcast, until, up
+
+RUNS = 200
+KILLS = 3
+QUICK = {"initial_delay_seconds": 0.2, "max_delay_seconds": 1, "backoff_multiplier": 1.5}
+
+
+class World:
+    """What the hub reaches: a service that fails first, and a receiver that verifies."""
+
+    def __init__(self) -> None:
+        self.url = self.secret = ""
+        self.requests: Counter[str] = Counter()
+        self.attempts: defaultdict[str, list[int]] = defaultdict(list)
+        self.completed: Counter[str] = Counter()
+        self.ids: defaultdict[str, set[str]] = defaultdict(set)
+        self.wrong = 0
+
+    async def service(self, request: web.Request) -> web.Response:
+        key = request.headers["Idempotency-Key"]
+        self.requests[key] += 1
+        self.attempts[key].append(int(request.headers["X-Runcast-Attempt"]))
+        return web.json_response({"times": self.requests[key]}, status=503 if self.requests[key] == 1 else 200)
+
+    async def hook(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if not self.is_genuine(body, request.headers):
+            self.wrong += 1
+            return web.Response(status=401)
+        event = msgspec.json.decode(body)
+        id = event["data"]["execution"]["id"]
+        self.completed[id] += 1
+        self.ids[id].add(request.headers["webhook-id"])
+        return web.Response()
+
+    def is_genuine(self, body: bytes, headers: Any) -> bool:
+        """Both signatures, as receivers verify them: seed of Standard Webhooks, and the plain one over the body."""
+        plain = "sha256=" + hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
+        signed = b".".join([headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), body])
+        key = base64.b64decode(self.secret.removeprefix("whsec_"))
+        standard = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        return hmac.compare_digest(plain, headers["X-Webhook-Signature"]) and any(
+            hmac.compare_digest(standard, given) for given in headers["webhook-signature"].split()
+        )
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world, app = World(), web.Application()
+    app.router.add_post("/service", world.service)
+    app.router.add_post("/hook", world.hook)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    world.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield world
+    await runner.cleanup()
+
+
+def linked(*pairs: str) -> list[dict[str, str]]:
+    return [{"source": source, "target": target} for source, target in (pair.split(">") for pair in pairs)]
+
+
+def shapes(url: str) -> dict[str, dict[str, Any]]:
+    start, end = {"id": "start", "type": "start"}, {"id": "end", "type": "end", "config": {"output": {"n": "{{n}}"}}}
+    number = [{"name": "n", "type": "integer", "required": True}]
+    call = {
+        "id": "call",
+        "type": "http_request",
+        "config": {"url": f"{url}/service", "method": "POST"},
+        "retry": QUICK | {"max_attempts": 50},
+    }
+    branches = [
+        {"id": id, "type": "transform", "config": {"output": {id: "${start.output.n}"}}} for id in ("a", "b", "c")
+    ]
+    return {
+        "fork and join": {
+            "parameters": number,
+            "components": [start, *branches, end],
+            "connections": linked("start>a", "start>b", "start>c", "a>end", "b>end", "c>end"),
+        },
+        "retry": {
+            "parameters": number,
+            "components": [start, call, end],
+            "connections": linked("start>call", "call>end"),
+        },
+        "wait": {
+            "parameters": number,
+            "components": [
+                start,
+                {"id": "wait", "type": "wait", "config": {"seconds": "${workflow.input.seconds}"}},
+                end,
+            ],
+            "connections": linked("start>wait", "wait>end"),
+        },
+        "choice": {
+            "parameters": number,
+            "components": [
+                start,
+                {"id": "odd", "type": "condition", "config": {"expression": "input.n % 2 == 1"}},
+                {"id": "yes", "type": "log", "config": {"message": "{{n}} is odd"}},
+                {"id": "no", "type": "wait", "config": {"seconds": 0.2}},
+                end,
+            ],
+            "connections": [
+                *linked("start>odd", "yes>end", "no>end"),
+                {"source": "odd", "target": "yes", "type": "conditional", "condition": "output.result"},
+                {"source": "odd", "target": "no", "type": "conditional", "condition": "!output.result"},
+            ],
+        },
+    }
+
+
+class Killed:
+    """The hub, as it is now, and what it acknowledged in all its lives."""
+
+    def __init__(self, data_dir: Path, world: World) -> None:
+        self.data_dir, self.world = data_dir, world
+        self.acknowledged: dict[str, int] = {}
+        self.todo = list(range(RUNS))
+
+    async def start_runs(self, client: Client, workflows: list[str], chance: random.Random) -> None:
+        """Until all are acknowledged, or the hub is gone. One that was not acknowledged is asked for again."""
+        while self.todo:
+            n = self.todo.pop()
+            parameters = {"n": n, "seconds": round(chance.uniform(0.2, 2), 1)}
+            try:
+                id = await client.execution(workflows[n % len(workflows)], parameters=parameters)
+            except (aiohttp.ClientError, OSError):
+                self.todo.append(n)
+                return
+            self.acknowledged[id] = n
+
+    async def head(self, client: Client) -> int:
+        return int((await client.get("/events", order="desc", limit=1)).data[0]["position"])
+
+
+async def killed_after(hub: Up, client: Client, killed: Killed, events: int) -> None:
+    """Ends the hub as a power cut would, once it has that many more events than now."""
+    begin = await killed.head(client)
+
+    async def has_come() -> bool:
+        return await killed.head(client) >= begin + events
+
+    await until(has_come)
+    hub.process.kill()
+    await hub.process.wait()
+
+
+async def test_two_hundred_runs_survive_kill_9(tmp_path: Path, world: World) -> None:
+    chance, killed = random.Random(20), Killed(tmp_path / "data", world)
+    workflows: list[str] = []
+    async with aiohttp.ClientSession() as http:
+        for life in range(KILLS + 1):
+            async with up(killed.data_dir) as hub:
+                client = hub.client(http)
+                if not workflows:
+                    for name, definition in shapes(world.url).items():
+                        workflows.append((await client.workflow(definition, name=name))["id"])
+                    policy = QUICK | {"max_attempts": 100}
+                    hook = await client.webhook(f"{world.url}/hook", "execution.completed", retry_policy=policy)
+                    world.secret = hook["secret"]
+                starting = [asyncio.create_task(killed.start_runs(client, workflows, chance)) for _ in range(8)]
+                if life < KILLS:
+                    await killed_after(hub, client, killed, chance.randint(150, 500))
+                    await asyncio.gather(*starting)
+                else:
+                    await asyncio.gather(*starting)
+                    await everything_ended(client, killed, world)
+                    assert await hub.stop() == 0
+    verified = await runcast("events", "verify", "--data-dir", killed.data_dir)
+    assert verified.code == 0, verified
+
+
+async def everything_ended(client: Client, killed: Killed, world: World) -> None:
+    assert len(killed.acknowledged) == RUNS
+
+    async def nothing_is_live() -> bool:
+        live = [
+            await client.get("/executions", status=status, limit=1) for status in ("queued", "running", "pending")
+        ]
+        return not any(answer.metadata["total_count"] for answer in live)
+
+    await until(nothing_is_live, 60)
+    executions = {each["id"]: each for each in (await client.get("/executions", limit=1000)).data}
+    for id, n in killed.acknowledged.items():
+        assert (executions[id]["status"], executions[id]["results"]) == ("completed", {"n": n})
+        assert executions[id]["progress"]["percentage"] == 100
+    assert {each["status"] for each in executions.values()} == {"completed"}, "also of those not acknowledged"
+
+    events = await everything(client)
+    assert [event["position"] for event in events] == list(range(1, len(events) + 1))
+    ends = Counter(event["execution_id"] for event in events if event["type"] == "execution.completed")
+    assert ends == dict.fromkeys(executions, 1), "each ended once"
+    assert any(event["type"] == "execution.reclaimed" for event in events), "some were under way at a kill"
+
+    async def all_arrived() -> bool:
+        return set(world.completed) >= set(executions)
+
+    await until(all_arrived, 60)
+    assert world.wrong == 0
+    assert all(len(ids) == 1 for ids in world.ids.values()), "a repeat has the same webhook-id"
+    calls = {id for id, each in executions.items() if each["workflow_name"] == "retry"}
+    assert {key.split("/")[0] for key in world.requests} == calls, "one key for each, in all its attempts and lives"
+    assert len(world.requests) == len(calls)
+    assert all(count >= 2 for count in world.requests.values())
+    assert all(attempts == sorted(attempts) for attempts in world.attempts.values())
+
+
+async def everything(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while page := await client.events(after=found[-1]["position"] if found else 0):
+        found += page
+    return found
+
+
+async def test_a_timer_that_comes_due_while_the_hub_is_down_fires_at_the_next_start(tmp_path: Path) -> None:
+    data_dir, clock = tmp_path / "data", SystemClock()
+    definition = {
+        "components": [{"id": "start", "type": "start"}, {"id": "wait", "type": "wait", "config": {"seconds": 3}}],
+        "connections": linked("start>wait"),
+    }
+    async with aiohttp.ClientSession() as http:
+        async with up(data_dir) as hub:
+            client = hub.client(http)
+            id = await client.execution((await client.workflow(definition))["id"])
+
+            async def scheduled() -> Any:
+                return await client.events(execution_id=id, types="timer.scheduled")
+
+            (timer,) = await until(scheduled)
+            hub.process.kill()
+            await hub.process.wait()
+        fires_at = timer["data"]["fires_at"]
+
+        async def has_passed() -> bool:
+            return clock.now() > fires_at
+
+        await until(has_passed)
+        restarted_at = clock.now()
+        async with up(data_dir) as hub:
+            client = hub.client(http)
+            assert (await client.ended(id))["status"] == "completed"
+            (fired,) = await client.events(execution_id=id, types="timer.fired")
+            assert fired["data"]["fires_at"] == fires_at
+            assert fired["time"] >= restarted_at
+            with contextlib.suppress(ProcessLookupError):
+                assert await hub.stop() == 0
