@@ -26,7 +26,7 @@ from executor.domain.references import resolve
 from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, ComponentStatus, is_deep
 from executor.egress import Egress
-from executor.expressions import CONDITION_VARIABLES, ExpressionError, is_true
+from executor.expressions import CONDITION_VARIABLES, ExpressionError, Scope, is_true
 from executor.secrets import Opener, open_config
 from executor.shapes import problems_of
 
@@ -204,14 +204,14 @@ def taken_on_failure(state: State, source: str) -> tuple[int, ...]:
 def _taken(
     state: State, source: str, variables: Variables, applies: Callable[[ConnectionType], bool]
 ) -> tuple[int, ...]:
-    found = []
+    found, scope = [], Scope(variables)
     for index in state.map.outgoing[source]:
         connection = state.map.connections[index]
         if not applies(connection.type):
             continue
         try:
             condition = (connection.condition or "").strip()
-            if not condition or is_true(condition, variables):
+            if not condition or is_true(condition, scope):
                 found.append(index)
         except ExpressionError as error:
             raise ExpressionError(f"the condition of {source} → {connection.target} failed: {error}") from None

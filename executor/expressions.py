@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,12 @@ import msgspec
 from cel_expr_python import cel
 
 CONDITION_VARIABLES = ("input", "steps", "execution", "output")
+MOST_RESULT_BYTES = 1024 * 1024
+_MACRO = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|filter|map|transformList|transformMap)\s*\(")
+_ITERATIONS = 10_000
+"""CEL's own budget of iterations."""
+_MOST_WORK = 200_000_000
+"""Iterations times characters: less than a second of the loop in the worst of cases (a regular expression)."""
 _LONGEST = 4096
 _DEEPEST = 64
 
@@ -52,18 +59,69 @@ def check(text: str, variables: Sequence[str] = CONDITION_VARIABLES, *, is_condi
         raise ExpressionError(f"a condition must be true or false, this is a {kind.name()}")
 
 
-def evaluate(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDITION_VARIABLES) -> Any:
+class Scope:
+    """The variables that expressions see at one moment. Each is read from `data` when the first expression names it,
+    and checked, measured and converted to CEL once, however many expressions follow."""
+
+    def __init__(self, data: Mapping[str, Any], variables: Sequence[str] = CONDITION_VARIABLES) -> None:
+        self.variables = tuple(variables)
+        self._data = data
+        self._given: dict[str, Any] = {}
+        self._activation: Any = None
+        self._longest = self._elements = 0
+
+    def activation(self, text: str) -> Any:
+        """What an expression is evaluated over. Raises `ExpressionError` for data that CEL cannot read, and for an
+        expression that would take too long over it."""
+        named = {name for name in self.variables if name in text}
+        fresh = {name: self._data[name] for name in named - self._given.keys()}
+        if fresh or self._activation is None:
+            _require_readable(fresh)
+            for value in fresh.values():
+                longest, elements = _measured(value)
+                self._longest, self._elements = max(self._longest, longest), self._elements + elements
+            self._given |= fresh
+            given = dict.fromkeys(self.variables) | self._given
+            self._activation = _environment(self.variables).Activation(given)
+        self._require_affordable(text)
+        return self._activation
+
+    def _require_affordable(self, text: str) -> None:
+        """CEL counts iterations, not what each costs: this bounds their product with the longest text."""
+        depth = len(_MACRO.findall(text))
+        iterations = min(_ITERATIONS, max(1, self._elements) ** min(depth, 4))
+        if iterations * self._longest * (1 + text.count("+")) > _MOST_WORK:
+            raise ExpressionError("the expression would take too long: too many items for texts of that length")
+
+
+def evaluate(text: str, data: Mapping[str, Any] | Scope, variables: Sequence[str] = CONDITION_VARIABLES) -> Any:
     """The JSON value of the expression over `data`, which is asked only for the variables that the text names."""
-    expression = _compiled(text, tuple(variables))
+    scope = data if isinstance(data, Scope) else Scope(data, variables)
+    expression = _compiled(text, scope.variables)
     try:
-        given = {name: data[name] if name in text else None for name in variables}
-        _require_readable(given)
-        answer = expression.eval(data=given)
+        answer = expression.eval(scope.activation(text))
         if answer.type() == cel.Type.ERROR:
             raise ExpressionError(_readable(str(answer.plain_value())))
-        return _json(answer.plain_value())
+        return _Reading().json(answer.value())
     except RuntimeError as error:
         raise ExpressionError(_readable(str(error))) from None
+
+
+def _measured(data: Any) -> tuple[int, int]:
+    """The length of the longest text in a JSON value, and how many items its lists and mappings have together."""
+    longest = elements = 0
+    waiting = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            longest = max(longest, len(value))
+        elif isinstance(value, dict):
+            elements += len(value)
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            elements += len(value)
+            waiting += value
+    return longest, elements
 
 
 def _require_readable(data: Any) -> None:
@@ -83,7 +141,7 @@ def _require_readable(data: Any) -> None:
             waiting += value
 
 
-def is_true(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDITION_VARIABLES) -> bool:
+def is_true(text: str, data: Mapping[str, Any] | Scope, variables: Sequence[str] = CONDITION_VARIABLES) -> bool:
     """The answer of a condition; anything but a bool is an `ExpressionError`."""
     answer = evaluate(text, data, variables)
     if not isinstance(answer, bool):
@@ -91,24 +149,34 @@ def is_true(text: str, data: Mapping[str, Any], variables: Sequence[str] = CONDI
     return answer
 
 
-def _json(value: Any, depth: int = 0) -> Any:
-    if depth > _DEEPEST:
-        raise ExpressionError("the result is nested too deeply")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ExpressionError("the result is not a finite number")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list):
-        return [_json(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise ExpressionError("the keys of a mapping must be strings")
-        return {key: _json(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, datetime.datetime):
-        return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    raise ExpressionError(f"the result is {_kind(value)}, which JSON does not have")
+class _Reading:
+    """A CEL value becoming JSON. The same text may stand in it a million times without taking room there, but would
+    here: so its size is counted on the way."""
+
+    def __init__(self) -> None:
+        self._left = MOST_RESULT_BYTES
+
+    def json(self, value: Any, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            raise ExpressionError("the result is nested too deeply")
+        self._left -= len(value) if isinstance(value, str) else 1
+        if self._left < 0:
+            raise ExpressionError(f"the result is larger than {MOST_RESULT_BYTES} bytes")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ExpressionError("the result is not a finite number")
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, list):
+            return [self.json(item.value(), depth + 1) for item in value]
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise ExpressionError("the keys of a mapping must be strings")
+            return {key: self.json(item.value(), depth + 1) for key, item in value.items()}
+        if isinstance(value, datetime.datetime):
+            return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+        if isinstance(value, datetime.timedelta):
+            return value.total_seconds()
+        raise ExpressionError(f"the result is {_kind(value)}, which JSON does not have")
 
 
 def _kind(value: Any) -> str:
