@@ -95,7 +95,7 @@ ERROR = {
     "final": True,
     "progress": SHOWN_PROGRESS,
 }
-LOG = {
+LOG: dict[str, Any] = {
     "execution_id": EXECUTION,
     "component_id": "b",
     "level": "info",
