@@ -46,12 +46,14 @@ def create_app(opened: Opened, clock: Clock) -> Starlette:
             app.state.services = services
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=_routes(),
         lifespan=lifespan,
         middleware=[Middleware(RequestContext, clock=clock)],
         exception_handlers={HTTPException: _http_error(clock), Refusal: _refusal(clock)},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes() -> list[BaseRoute]:

@@ -5,6 +5,7 @@ Each route is declared with the permission it needs, or `OPEN`, or `ANYBODY` wit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,6 +30,9 @@ OPEN = "open"
 """Needs no credentials."""
 ANYBODY = "anybody"
 """Needs credentials, and no permission."""
+
+BODY_SECONDS = 30.0
+"""How long a body may take to come in."""
 
 B = TypeVar("B")
 Q = TypeVar("Q", bound=Struct)
@@ -192,14 +196,18 @@ async def _body(request: Request, most: int) -> Any:
     """The JSON of the body, `{}` where there is none. Reads no more than it may."""
     declared = request.headers.get("content-length", "")
     too_large = BadRequest(Code.PAYLOAD_TOO_LARGE, f"the body is larger than {most} bytes")
-    if declared.isdigit() and int(declared) > most:
+    if declared.isdigit() and (len(declared) > 18 or int(declared) > most):
         raise too_large
     received = bytearray()
     try:
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > most:
-                raise too_large
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > most:
+                    raise too_large
+    except TimeoutError:
+        message = f"the body did not come within {BODY_SECONDS:g} seconds"
+        raise BadRequest(Code.MALFORMED_REQUEST, message) from None
     except ClientDisconnect:
         raise BadRequest(Code.MALFORMED_REQUEST, "the connection ended before the body did") from None
     if not received:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from executor.clock import SystemClock
@@ -11,12 +12,16 @@ from executor.ports import Clock, Metadata, Store
 from executor.sealing import SecretKey
 from hub import control
 from hub.auth.apikeys import new_key
+from hub.credentials import require_secret_key
 from hub.keys import check_grant, organization_named
 from hub.keys import create_key as record_key
 from hub.settings import Settings
 from hub.times import parse_time
 from hub.wiring import opened_store
 from storage.errors import Locked, StorageError
+
+PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.1
 
 
 class OperatorError(Exception):
@@ -40,23 +45,25 @@ async def create_key(
         "permissions": list(permissions),
         "expires_at": expires_at,
     }
-    clock = SystemClock()
-    try:
-        async with opened_store(settings, clock) as (store, secret_key):
-            return await perform_create_key(store, clock, secret_key, **wish)
-    except Locked as locked:
-        return await _asked(settings, locked, wish)
-    except (Refusal, StorageError) as error:
-        raise OperatorError(str(error)) from None
-
-
-async def _asked(settings: Settings, locked: Locked, wish: dict[str, Any]) -> str:
-    try:
-        return str(await control.ask(settings.data_dir, "create_key", **wish))
-    except control.ControlError as error:
-        raise OperatorError(str(error)) from None
-    except OSError:
-        raise OperatorError(f"{locked}, and it does not answer here") from None
+    clock, waited = SystemClock(), 0.0
+    while True:
+        try:
+            async with opened_store(settings, clock) as (store, secret_key):
+                await require_secret_key(store, secret_key)
+                return await perform_create_key(store, clock, secret_key, **wish)
+        except Locked as locked:
+            try:
+                return str(await control.ask(settings.data_dir, "create_key", **wish))
+            except control.ControlError as error:
+                raise OperatorError(str(error)) from None
+            except OSError:
+                # A hub that is starting, or another command such as this one: both are over soon.
+                if waited >= PATIENCE_SECONDS:
+                    raise OperatorError(f"{locked}, and it does not answer here") from None
+        except (Refusal, StorageError) as error:
+            raise OperatorError(str(error)) from None
+        await asyncio.sleep(_PAUSE_SECONDS)
+        waited += _PAUSE_SECONDS
 
 
 async def perform_create_key(

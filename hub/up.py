@@ -29,6 +29,10 @@ from storage.sqlite.store import SqliteStore
 _logger = structlog.get_logger(__name__)
 
 
+_PATIENCE_SECONDS = 3.0
+_PAUSE_SECONDS = 0.1
+
+
 class UpError(Exception):
     """The hub cannot start; says why, and what would help."""
 
@@ -51,15 +55,34 @@ def run(settings: Settings) -> None:
 async def _up(settings: Settings) -> None:
     clock = SystemClock()
     try:
-        async with opened_store(settings, clock) as (store, key):
-            with contextlib.closing(_listener(settings)) as listener:
-                await _serve(settings, clock, store, key, listener)
+        async with contextlib.AsyncExitStack() as stack:
+            store, key = await stack.enter_async_context(_patiently_opened(settings, clock))
+            listener = stack.enter_context(contextlib.closing(_listener(settings)))
+            await _serve(settings, clock, store, key, listener)
     except Locked as locked:
         raise UpError(f"a hub runs on this data already: {locked}") from None
     except (StorageError, Unavailable, ValkeyFailed) as error:
         raise UpError(str(error)) from None
     except PermissionError as error:
         raise UpError(f"'{error.filename or settings.data_dir}' cannot be used: {error.strerror}") from None
+
+
+@contextlib.asynccontextmanager
+async def _patiently_opened(settings: Settings, clock: SystemClock) -> AsyncIterator[tuple[SqliteStore, SecretKey]]:
+    """The store; a holder without an address is a command that is done in a moment, or a hub that will soon say."""
+    for _ in range(int(_PATIENCE_SECONDS / _PAUSE_SECONDS)):
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                opened = await stack.enter_async_context(opened_store(settings, clock))
+            except Locked as locked:
+                if locked.address is not None:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            yield opened
+            return
+    async with opened_store(settings, clock) as opened:
+        yield opened
 
 
 def _listener(settings: Settings) -> socket.socket:
@@ -91,7 +114,9 @@ async def _serve(
 
     def ready() -> None:
         store.lock.set_address(url)
-        _greet(settings, url, credentials, is_new)
+        with contextlib.suppress(OSError):
+            # Nobody may be reading any more; the hub serves all the same.
+            _greet(settings, url, credentials, is_new)
 
     async def before_close() -> None:
         if services is not None:

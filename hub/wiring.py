@@ -67,7 +67,7 @@ async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[
         store = await open_store(database_url(settings), AGGREGATES, clock=clock)
     try:
         with _usable(settings.data_dir):
-            key = secret_key(settings)
+            key = secret_key(settings, is_new=store.log.head == 0)
         yield store, key
     finally:
         await store.close()

@@ -10,9 +10,11 @@ from msgspec import Meta, Struct
 from executor.domain.errors import Invalid, NotFound
 from executor.domain.values import Instant, is_ulid
 from executor.handle import handle
-from executor.ports import Eq, Order
+from executor.ports import Eq, Order, RowQuery
 from hub.auth.apikeys import ApiKeyRow, ApiKeyView, decide_revoke, new_key
+from hub.auth.permissions import granted
 from hub.envelope import Answer
+from hub.errors import Forbidden
 from hub.keys import check_grant, create_key
 from hub.operation import ANYBODY, Call, NoBody, Resource
 from hub.queries import NoQuery, Paging, page_of
@@ -108,11 +110,16 @@ async def list_(call: Call[NoBody, Paging]) -> Answer:
 
 @RESOURCE.route("DELETE", "/auth/api-keys/{id}", needs="apikey.write")
 async def revoke(call: Call[NoBody, NoQuery]) -> Answer:
-    """Revoke an API key, at once."""
+    """Revoke an API key, at once; not one that may do more than the caller's."""
     id = call.path["id"]
     where = (Eq("organization_id", call.organization_id), Eq("id", id))
-    if not is_ulid(id) or not await call.hub.store.reads.count(ApiKeyRow, where):
+    found = await call.hub.store.reads.find(ApiKeyRow, RowQuery(where=where)) if is_ulid(id) else []
+    if not found:
         raise NotFound("API key", id)
+    key = msgspec.json.decode(found[0].document, type=ApiKeyView)
+    missing = granted(key.role, key.permissions) - call.principal.permissions
+    if missing:
+        raise Forbidden(min(missing))
     await handle(
         call.hub.store.log,
         call.hub.clock,

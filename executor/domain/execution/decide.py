@@ -32,6 +32,8 @@ from executor.domain.values import (
 
 _ONE_ATTEMPT = RetryPolicy()
 _INPUT_SHOWN_BYTES = 16 * 1024
+MAX_RESULTS_BYTES = 1024 * 1024
+"""Of all results together: they are in one event and one row."""
 
 
 class LogLine(NamedTuple):
@@ -340,7 +342,12 @@ class _Decision:
     def _end_completed(self) -> None:
         progress = msgspec.structs.replace(self.state.progress, percentage=100)
         facts = self.facts() | {"status": ExecutionStatus.COMPLETED, "progress": progress}
-        self.emit(events.ExecutionCompleted(**facts, results=results(self.state)))
+        merged = results(self.state)
+        size = len(msgspec.json.encode(merged))
+        if size > MAX_RESULTS_BYTES:
+            message = f"the results have {size} bytes together, more than {MAX_RESULTS_BYTES}"
+            return self._end_failed(Failure(code=Code.OUTPUT_TOO_LARGE, message=message))
+        return self.emit(events.ExecutionCompleted(**facts, results=merged))
 
 
 def shown_input(state: State, spec: ComponentSpec) -> dict[str, Any] | None:
