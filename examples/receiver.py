@@ -1,6 +1,6 @@
 """Receives webhooks on a local port, verifies each, prints it. Nothing but the standard library.
 
-    python examples/receiver.py 9000 whsec_…
+python examples/receiver.py 9000 whsec_…
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 def is_genuine(body: bytes, signature: str, secret: str) -> bool:
@@ -37,4 +37,6 @@ class Receiver(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     port, Receiver.secret = int(sys.argv[1]), sys.argv[2]
-    ThreadingHTTPServer(("127.0.0.1", port), Receiver).serve_forever()
+    server = HTTPServer(("127.0.0.1", port), Receiver)
+    print(f"listening on http://127.0.0.1:{port}", flush=True)
+    server.serve_forever()

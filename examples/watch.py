@@ -1,4 +1,4 @@
-"""Prints the messages of an execution from a position on, until it ends: `python examples/watch.py EXECUTION [SINCE]`.
+"""Prints an execution's messages from a position on, until it ends: `python examples/watch.py EXECUTION [SINCE]`.
 
 RUNCAST_URL and RUNCAST_API_KEY say where and who.
 """

@@ -6,6 +6,7 @@ Each route is declared with the permission it needs, or `OPEN`, or `ANYBODY` wit
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,7 +15,7 @@ from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from executor.domain.errors import Code, Refusal
+from executor.domain.errors import Code, Invalid, Problem, Refusal
 from executor.domain.values import Instant
 from executor.ports import Metadata
 from executor.shapes import Shape
@@ -33,6 +34,8 @@ ANYBODY = "anybody"
 
 BODY_SECONDS = 30.0
 """How long a body may take to come in."""
+
+_TOP = re.compile(r"[.\[]")
 
 B = TypeVar("B")
 Q = TypeVar("Q", bound=Struct)
@@ -68,6 +71,8 @@ class Call(Struct, Generic[B, Q], frozen=True, kw_only=True):
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Answer]]
+Inspect = Callable[[Any, dict[str, Any]], Awaitable[list[Problem]]]
+"""What is wrong beyond the shape with some fields of a body, for one whose other fields are wrong already."""
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -82,6 +87,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     status: int
     summary: str
     tag: str
+    inspect: Inspect | None
 
 
 class Resource:
@@ -100,6 +106,7 @@ class Resource:
         body: type[Any] = NoBody,
         query: type[Any] = NoQuery,
         status: int = 200,
+        inspect: Inspect | None = None,
     ) -> Callable[[Callable[[Any], Awaitable[Answer]]], Callable[[Any], Awaitable[Answer]]]:
         def declare(handler: Callable[[Any], Awaitable[Answer]]) -> Callable[[Any], Awaitable[Answer]]:
             self.operations.append(
@@ -113,6 +120,7 @@ class Resource:
                     status=status,
                     summary=(handler.__doc__ or handler.__name__).strip().split("\n")[0].rstrip("."),
                     tag=self.tag,
+                    inspect=inspect,
                 )
             )
             return handler
@@ -141,12 +149,14 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         request_id = request.scope["state"]["request_id"]
         try:
             principal = await _admit(operation, request, services)
+            raw = await _body(request, services.settings.max_body_bytes)
+            query, body = await _understood(operation, shape, request, raw, services)
             call = Call(
                 services=services,
                 principal=principal,
                 path=request.path_params,
-                query=parse_query(request.query_params.multi_items(), operation.query),
-                body=shape.parse(await _body(request, services.settings.max_body_bytes)),
+                query=query,
+                body=body,
                 request_id=request_id,
                 now=services.clock.now(),
             )
@@ -157,6 +167,30 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         return Response(body, answer.status or operation.status, media_type="application/json")
 
     return serve
+
+
+async def _understood(
+    operation: Operation, shape: Shape[Any], request: Request, raw: Any, services: Services
+) -> tuple[Any, Any]:
+    """Query and body, typed. Raises `Invalid` with what is wrong in either; then also with what the operation finds
+    in those fields of the body whose shape is right, so that everything is said at once."""
+    query = body = None
+    problems: list[Problem] = []
+    try:
+        query = parse_query(request.query_params.multi_items(), operation.query)
+    except Invalid as invalid:
+        problems += invalid.problems
+    try:
+        body = shape.parse(raw)
+    except Invalid as invalid:
+        problems += invalid.problems
+        if operation.inspect is not None and isinstance(raw, dict):
+            wrong = {_TOP.split(problem.field or "", maxsplit=1)[0] for problem in invalid.problems}
+            right = {name: value for name, value in raw.items() if name not in wrong}
+            problems += await operation.inspect(services, right)
+    if problems:
+        raise Invalid(problems)
+    return query, body
 
 
 def refused(refusal: Refusal, now: Instant, request_id: str) -> Response:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
-from executor.domain.errors import NotFound
+from executor.domain.errors import NotFound, Problem
 from executor.domain.values import Instant, is_ulid
 from executor.ports import DeliveryQuery, Eq, Order, Where
 from hub.envelope import Answer, Page
 from hub.operation import Call, NoBody, Resource
 from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of
+from hub.services import Services
 from webhooks.commands import Caller
 from webhooks.endpoint import WebhookRow
-from webhooks.requests import CreateWebhook, UpdateWebhook
+from webhooks.requests import CreateWebhook, UpdateWebhook, check
 from webhooks.view import delivery_view, view
 
 RESOURCE = Resource("webhooks")
@@ -37,7 +39,16 @@ class TestSent(Struct, frozen=True, kw_only=True):
     delivery_id: str
 
 
-@RESOURCE.route("POST", "/webhooks", needs="webhook.write", body=CreateWebhook, status=201)
+async def inspect(hub: Services, fields: dict[str, Any]) -> list[Problem]:
+    """What is wrong beyond its shape with a part of a request."""
+    try:
+        part = msgspec.convert(fields, UpdateWebhook)
+    except msgspec.ValidationError:
+        return []
+    return await check(part, hub.egress)
+
+
+@RESOURCE.route("POST", "/webhooks", needs="webhook.write", body=CreateWebhook, status=201, inspect=inspect)
 async def create(call: Call[CreateWebhook, NoQuery]) -> Answer:
     """Register a webhook; its secret is shown this once."""
     created = await call.hub.webhooks.create(_caller(call), call.body)

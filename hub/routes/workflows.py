@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from executor.definitions.report import Report
 from executor.definitions.validate import compile_definition, examine
 from executor.domain import workflow
-from executor.domain.errors import ResourceConflict
+from executor.domain.errors import Problem, ResourceConflict
 from executor.domain.events.workflow import WorkflowCreated, WorkflowUpdated
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import LIVE_STATUSES, Instant, WorkflowStatus
@@ -24,6 +24,7 @@ from hub.lookups import workflow_row
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
 from hub.queries import NoQuery, Paging, page_of, sliced
+from hub.services import Services
 
 RESOURCE = Resource("workflows")
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
@@ -95,7 +96,14 @@ class Version(Struct, frozen=True, kw_only=True):
     is_current: bool
 
 
-@RESOURCE.route("POST", "/workflows", needs="workflow.write", body=CreateWorkflow, status=201)
+async def inspect(hub: Services, fields: dict[str, Any]) -> list[Problem]:
+    """What is wrong with a definition whose neighbours are wrong too."""
+    if not isinstance(fields.get("definition"), dict):
+        return []
+    return examine(fields["definition"], hub.registry)[1].problems()
+
+
+@RESOURCE.route("POST", "/workflows", needs="workflow.write", body=CreateWorkflow, status=201, inspect=inspect)
 async def create(call: Call[CreateWorkflow, NoQuery]) -> Answer:
     """Create a workflow."""
     body, id = call.body, call.hub.clock.new_id()
@@ -149,7 +157,7 @@ async def get(call: Call[NoBody, GetWorkflow]) -> Answer:
     return Answer(shown)
 
 
-@RESOURCE.route("PUT", "/workflows/{id}", needs="workflow.write", body=UpdateWorkflow)
+@RESOURCE.route("PUT", "/workflows/{id}", needs="workflow.write", body=UpdateWorkflow, inspect=inspect)
 async def update(call: Call[UpdateWorkflow, NoQuery]) -> Answer:
     """Change a workflow."""
     body = call.body
