@@ -21,8 +21,8 @@ _DRAWN_BYTES: Final = 4096
 class SystemClock:
     """Implements `ports.Clock`. Safe to use from several threads.
 
-    Ids are ULIDs (https://github.com/ulid/spec), monotonic within a millisecond and when the clock steps back. Chance is
-    drawn from the system some kilobytes at a time: a call for each id costs more than all the rest.
+    Ids are ULIDs (https://github.com/ulid/spec), monotonic within a millisecond and when the clock steps back. Chance
+    is drawn from the system some kilobytes at a time: a call for each id costs more than all the rest.
     """
 
     def __init__(self) -> None:

@@ -234,4 +234,6 @@ async def test_unknown_query_parameters_are_a_422_that_names_them(admin: Client)
     for operation in OPERATIONS:
         value = ids.get(operation.path.split("/")[1], "log")
         answer = await admin.send(operation.method, path_of(operation, value), colour="red", shape="round")
-        assert (answer.status, answer.fields) == (422, ["colour", "shape"]), named(operation)
+        assert answer.status == 422, named(operation)
+        # What the body lacks is said as well.
+        assert {"colour", "shape"} <= set(answer.fields), named(operation)
