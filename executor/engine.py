@@ -108,15 +108,15 @@ class Engine:
         due = await self._reads.claimable(self._clock.now(), room)
         fresh = [claimable for claimable in due if claimable.id not in self._runs]
         for claimable in fresh:
-            self._own(claimable.id)
+            self._own(claimable.id, claimable.engine)
         return len(fresh) == room
 
     async def _until_next(self) -> float:
         at = await self._reads.next_runnable_at(self._clock.now())
         return _POLL_SECONDS if at is None else min(_POLL_SECONDS, seconds_between(self._clock.now(), at))
 
-    def _own(self, id: str) -> None:
-        run = self._runs[id] = Run(id, self.id, self._log, self._clock, self._attempts)
+    def _own(self, id: str, former: str | None = None) -> None:
+        run = self._runs[id] = Run(id, self.id, self._log, self._clock, self._attempts, former=former)
         task = asyncio.create_task(self._drive(run), name=f"run {id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

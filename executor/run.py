@@ -30,11 +30,17 @@ _STORE_RETRY_SECONDS = 0.5
 
 
 class Run:
-    """The engine's hold on one execution. `drive` returns when the run has ended, is parked, or is another's."""
+    """The engine's hold on one execution. `drive` returns when the run has ended, is parked, or is another's.
 
-    def __init__(self, id: str, engine: str, log: EventLog, clock: Clock, attempts: Attempts) -> None:
+    `former` is the owner that is known to be gone: from another one the run is not taken.
+    """
+
+    def __init__(
+        self, id: str, engine: str, log: EventLog, clock: Clock, attempts: Attempts, *, former: str | None = None
+    ) -> None:
         self.id = id
         self._engine = engine
+        self._former = former
         self._log = log
         self._clock = clock
         self._attempts = attempts
@@ -66,18 +72,21 @@ class Run:
             await self._let_go()
 
     async def _claim(self) -> bool:
-        """Becomes the owner, or stays it; False where there is nothing to own (any more)."""
-        while True:
-            self._state, self._version = await self._log.load(self._stream)
-            if self._state.status is None or self._state.is_ended or not self._is_due():
-                return False
-            if self._state.engine == self._engine and not self._state.is_busy:
-                return True
-            decided = decide_claim(self._state, self._engine, self._clock.now())
-            with contextlib.suppress(Conflict):
-                await self._append(decided)
-                self._start(decided)
-                return True
+        """Becomes the owner, or stays it; False where there is nothing to own, or somebody else was faster."""
+        self._state, self._version = await self._log.load(self._stream)
+        if self._state.status is None or self._state.is_ended or not self._is_due():
+            return False
+        if not self._state.is_busy and self._state.engine == self._engine:
+            return True
+        if self._state.is_busy and self._state.engine not in (None, self._engine, self._former):
+            return False
+        decided = decide_claim(self._state, self._engine, self._clock.now())
+        try:
+            await self._append(decided)
+        except Conflict:
+            return False
+        self._start(decided)
+        return True
 
     def _is_due(self) -> bool:
         at = self._state.runnable_at
