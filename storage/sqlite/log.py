@@ -108,11 +108,13 @@ class LogReader:
             raise
 
     async def verify(self, after: Link = GENESIS) -> Link:
-        """The end of the chain, proved from a link of it on. Raises `Broken`, also where the tail was deleted."""
-        link = after
+        """The end of the chain, proved from a link of it on. Raises `Broken`, also where the tail was deleted.
+
+        What is appended meanwhile is proved too; only what was there at the beginning can be missing.
+        """
+        link, given = after, self._spot(end_of_chain).position
         while page := await self.page(link.position):
             link = verify(page, link)
-        given = self._spot(end_of_chain).position
         if given > link.position:
             raise Broken(link.position + 1, f"missing: the log had {given} events")
         return link
