@@ -183,6 +183,41 @@ async def test_a_bootstrap_key_is_the_first_admin_key_and_is_kept_nowhere(tmp_pa
     assert not credentials_path(data_dir).exists()
 
 
+async def test_without_its_secret_key_or_with_another_it_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with up(data_dir) as hub:
+        assert await hub.stop() == 0
+    kept = data_dir / "secret.key"
+    right = kept.read_text()
+    kept.unlink()
+    start, create = ("up", "--port", "0"), ("keys", "create", "--name", "n")
+    for text, command in ((None, start), ("", create), ("another", start), ("another", create)):
+        if text is not None:
+            kept.write_text(text)
+        ran = await runcast(*command, "--data-dir", data_dir)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.strip().splitlines()[-1].startswith("runcast: ")
+        assert "secret" in ran.err
+        assert "Traceback" not in ran.err
+        assert (kept.read_text() if text is not None else None) == text
+    kept.write_text(right)
+    async with up(data_dir) as hub, aiohttp.ClientSession() as http:
+        assert (await hub.client(http).get("/me")).status == 200
+
+
+async def test_a_first_key_that_was_revoked_is_replaced_at_the_next_start(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with up(data_dir) as hub, aiohttp.ClientSession() as http:
+        former, client = hub.key, hub.client(http)
+        assert (await client.delete(f"/auth/api-keys/{(await client.get('/me')).data['id']}")).status == 200
+        assert await hub.stop() == 0
+    async with up(data_dir) as hub, aiohttp.ClientSession() as http:
+        assert hub.key != former
+        assert hub.key in hub.greeting
+        assert (await hub.client(http).get("/me")).data["role"] == "admin"
+        assert (await hub.client(http, former).get("/me")).status == 401
+
+
 async def test_a_secret_key_of_the_environment_is_not_written_down(tmp_path: Path) -> None:
     async with up(tmp_path / "data", SECRET_KEY="any text") as hub:
         assert not (hub.data_dir / "secret.key").exists()

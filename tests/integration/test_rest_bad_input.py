@@ -24,7 +24,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "POST /workflows/{id}/validate": {},
     "POST /workflows/{id}/execute": {},
     "POST /executions/{id}/cancel": {},
-    "POST /webhooks": {"url": "https://example.com", "events": ["*"]},
+    "POST /webhooks": {"url": "http://127.0.0.1:1/", "events": ["*"]},
     "PUT /webhooks/{id}": {"description": "d"},
     "POST /auth/api-keys": {"name": "n", "role": "admin"},
 }
@@ -56,7 +56,7 @@ async def shared(hub: Hub) -> Things:
     client = await hub.client()
     workflow = await client.workflow(WAITING)
     execution = await client.execution(workflow["id"], scheduled_at="2999-01-01T00:00:00Z")
-    webhook = await client.webhook("https://example.com/", active=False)
+    webhook = await client.webhook("http://127.0.0.1:1/", active=False)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
     ids = {
         *(("workflows", workflow["id"]), ("executions", execution), ("webhooks", webhook["id"]), ("auth", key)),
@@ -347,6 +347,17 @@ async def test_a_wrong_definition_is_refused_with_its_path(things: Things, case:
     assert report.status == 200
     assert report.data["is_valid"] is False
     assert field in {each["field"] for each in report.data["errors"]}
+    assert await things.is_unchanged()
+
+
+async def test_what_is_wrong_in_the_query_the_body_and_beyond_its_shape_is_said_at_once(things: Things) -> None:
+    definition = {"components": [{"id": "a", "type": "teleport"}]}
+    answer = await things.client.post("/workflows", {"name": 5, "definition": definition}, colour="red")
+    assert answer.status == 422
+    assert {"colour", "name", "definition.components", "definition.components[0].type"} <= set(answer.fields)
+    webhook = {"url": "http://10.0.0.1/", "events": ["x"], "timeout_seconds": "long"}
+    answer = await things.client.post("/webhooks", webhook)
+    assert {"url", "events[0]", "timeout_seconds"} <= set(answer.fields)
     assert await things.is_unchanged()
 
 

@@ -154,7 +154,8 @@ async def test_head_answers_as_get_does_without_a_body(admin: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/workflows", "/favicon.ico", "//"]
+    "path",
+    ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v1/workflows/", "/api/v2/workflows", "/favicon.ico", "//"],
 )
 async def test_what_is_not_there_is_a_404_in_the_envelope(admin: Client, path: str) -> None:
     answer = await raw(admin, "GET", path)

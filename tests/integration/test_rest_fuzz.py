@@ -21,7 +21,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.sam
         *("", "start", "end", "log", "wait", "http_request", "condition", "transform", "success", "error", "*"),
         *("${start.output}", "${workflow.input.x}", "{{x}}", "${", "}}", "$${a}", "${a.output[0]}", "[REDACTED]"),
         *("output.result", "1 + 1", "true", "input.x > 0", "((((", "execution.*", "whsec_", "sealed:v1:abc"),
-        *("2026-01-01T00:00:00Z", "https://example.com", "http://127.0.0.1:1", "\0", "0", "-1", "NaN"),
+        *("2026-01-01T00:00:00Z", "http://127.0.0.1:1", "\0", "0", "-1", "NaN"),
     ]
 )
 SCALARS = (
@@ -63,7 +63,7 @@ DEFINITION = {
     "max_execution_time": 5,
 }
 WEBHOOK = {
-    "url": "https://example.com",
+    "url": "http://127.0.0.1:1/",
     "events": ["execution.*"],
     "filters": {"workflow_ids": ["a"], "priority_levels": [1, "high"], "condition": "data.x == 1"},
     "authentication": {"type": "basic", "username": "u", "password": "p"},
@@ -131,7 +131,7 @@ class Target:
 async def target(hub: Hub) -> AsyncIterator[Target]:
     client = await hub.client()
     workflow = (await client.workflow(DEFINITION))["id"]
-    webhook = (await client.webhook("https://example.com", active=False))["id"]
+    webhook = (await client.webhook("http://127.0.0.1:1/", active=False))["id"]
     yield Target(client, workflow, webhook)
     assert (await client.delete(f"/workflows/{workflow}", force="true")).status == 200
 

@@ -130,6 +130,17 @@ async def test_a_key_cannot_grant_what_it_lacks(hub: Hub) -> None:
     assert (await owner.post("/auth/api-keys", {"name": "n", "permissions": ["workflow.*"]})).status == 201
 
 
+async def test_a_key_cannot_revoke_one_that_may_do_more(hub: Hub, admin: Client) -> None:
+    organization = (await admin.get("/me")).data["organization"]["name"]
+    lesser = await hub.client(organization, permissions=("apikey.*", "workflow.read"))
+    mighty = (await admin.get("/me")).data["id"]
+    refused = await lesser.delete(f"/auth/api-keys/{mighty}")
+    assert (refused.status, refused.codes) == (403, {"AUTHORIZATION_ERROR"})
+    equal = (await lesser.post("/auth/api-keys", {"name": "n", "permissions": ["workflow.read"]})).data["id"]
+    assert (await lesser.delete(f"/auth/api-keys/{equal}")).status == 200
+    assert (await admin.get("/me")).status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

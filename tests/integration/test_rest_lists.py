@@ -80,7 +80,7 @@ async def history(client: Client) -> str:
 
 async def webhooks(client: Client) -> str:
     for _ in range(COUNT):
-        await client.webhook("https://example.com/")
+        await client.webhook("http://127.0.0.1:1/")
     return "/webhooks"
 
 
