@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import arq
@@ -106,11 +106,14 @@ class Worker:
             for task in done:
                 task.result()
         finally:
-            worker.allow_pick_jobs = False
-            await _cancelled(list(tasks))
-            await _cancelled(list(worker.tasks.values()))
-            with contextlib.suppress(RedisError, OSError):
-                await connections.disconnect()
+            await _to_its_end(self._leave(worker, tasks, connections))
+
+    async def _leave(self, worker: _Arq, tasks: set[asyncio.Task[None]], connections: ConnectionPool) -> None:
+        worker.allow_pick_jobs = False
+        await _cancelled(list(tasks))
+        await _cancelled(list(worker.tasks.values()))
+        with contextlib.suppress(RedisError, OSError):
+            await connections.disconnect()
 
     def _arq(self, redis: ArqRedis) -> _Arq:
         return _Arq(
@@ -172,6 +175,19 @@ async def _renew(redis: ArqRedis, shard: int, seconds_left: Callable[[], float])
         except (RedisError, OSError) as error:
             log.debug("no successor for the pump of shard %d: %s", shard, error)
         await asyncio.sleep(_ARM_SECONDS)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Clearing away that is not left half done where who waits for it is cancelled; that is said afterwards."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
