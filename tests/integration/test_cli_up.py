@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 import aiohttp
@@ -160,7 +161,10 @@ async def test_an_ipv6_address(tmp_path: Path) -> None:
         assert (await hub.client(http).get("/me")).status == 200
 
 
-async def test_a_long_path_of_the_data_directory(tmp_path: Path) -> None:
+async def test_a_long_path_of_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a socket's may be: those lie in a short directory, which goes with the hub."""
+    scratch = tempfile.TemporaryDirectory(prefix="rc-")
+    monkeypatch.setenv("TMPDIR", scratch.name)
     data_dir = tmp_path / ("long-" * 20) / ("path-" * 20)
     data_dir.parent.mkdir()
     async with up(data_dir) as hub, aiohttp.ClientSession() as http:
@@ -168,7 +172,10 @@ async def test_a_long_path_of_the_data_directory(tmp_path: Path) -> None:
         ran = await runcast("keys", "create", "--name", "n", "--data-dir", data_dir)
         assert ran.code == 0
         assert (await hub.client(http, ran.out.strip()).get("/me")).status == 200
+        assert os.listdir(scratch.name) != []
         assert await hub.stop() == 0
+    assert os.listdir(scratch.name) == []
+    scratch.cleanup()
 
 
 async def test_a_bootstrap_key_is_the_first_admin_key_and_is_kept_nowhere(tmp_path: Path) -> None:
