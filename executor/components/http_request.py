@@ -25,7 +25,7 @@ class HttpRequest(Component):
     category = "integration"
     config_schema = config_of(
         {
-            "url": {"type": "string", "minLength": 1, "maxLength": 8192, "format": "uri"},
+            "url": {"type": "string", "minLength": 1, "maxLength": 2048, "format": "uri"},
             "method": {
                 "type": "string",
                 "enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],
