@@ -43,11 +43,11 @@ def principal(
 class Hub:
     """The door: who has which token, and what belongs to the organization, may be changed at any time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, allowed_origins: tuple[str, ...] = ()) -> None:
         self.world = world
         self.principals = {TOKEN: principal(), STRANGER_S_TOKEN: principal(organization_id=STRANGER)}
         self.things = {(id, ORGANIZATION) for id in (EXECUTION, OTHER_EXECUTION, WORKFLOW)}
-        self.sockets = Sockets(world.feed, world.log, self.authenticate, self.exists, world.clock)
+        self.sockets = Sockets(world.feed, world.log, self.authenticate, self.exists, world.clock, allowed_origins)
         self.url = ""
 
     async def authenticate(self, token: str) -> Principal | None:
@@ -70,9 +70,9 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(world: World) -> AsyncIterator[Hub]:
+async def served(world: World, allowed_origins: tuple[str, ...] = ()) -> AsyncIterator[Hub]:
     """While it is open the feed follows the log. At the end nothing may be left of any connection."""
-    hub = Hub(world)
+    hub = Hub(world, allowed_origins)
     app = Starlette(routes=[WebSocketRoute("/ws", hub.sockets.serve)])
     config = uvicorn.Config(
         app,
