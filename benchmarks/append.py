@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from msgspec import Struct
@@ -28,6 +28,7 @@ from rich.table import Table
 from executor.clock import SystemClock
 from executor.domain.events import Fact
 from executor.domain.events.execution import LogWritten
+from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import Instant
 from executor.ports import NEW, Aggregate, Metadata, NewEvent, Row, StreamAppend
 from storage.open import open_store
@@ -47,33 +48,13 @@ class RunState(Struct, frozen=True):
     created_at: Instant = Instant("")
 
 
-class RunRow(Row, frozen=True, kw_only=True):
-    table: ClassVar[str] = "executions"
-    id: str
-    organization_id: str
-    workflow_id: str
-    status: str
-    priority: int
-    tags: str
-    created_by: str
-    created_at: Instant
-    started_at: Instant | None
-    completed_at: Instant | None
-    runnable_at: Instant | None
-    engine: str | None
-    epoch: int
-    project_id: str | None
-    version: int
-    document: bytes
-
-
 def evolve(state: RunState, facts: Sequence[Fact]) -> RunState:
     first, last = facts[0].stamp, facts[-1].stamp
     return RunState(last.id, last.version, state.created_at or first.time)
 
 
 def rows(before: RunState, after: RunState) -> Sequence[Row]:
-    row = RunRow(
+    row = ExecutionRow(
         id=after.id,
         organization_id=ORGANIZATION,
         workflow_id=WORKFLOW,
