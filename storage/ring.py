@@ -16,12 +16,20 @@ class Ring:
         self._bytes = 0
 
     def extend(self, recorded: Sequence[Recorded]) -> None:
-        """Takes what follows on what it has; positions that do not follow start it anew."""
-        if self._kept and recorded and recorded[0].position != self._kept[-1].position + 1:
+        """Takes what follows on what it has, and ignores what is older than its end; positions that leave a gap start
+        it anew."""
+        if not recorded or recorded[-1].position <= self.end:
+            return
+        if self._kept and recorded[0].position != self.end + 1:
             self._kept, self._bytes = [], 0
         self._kept.extend(recorded)
         self._bytes += sum(len(event.data) for event in recorded)
         self._trim()
+
+    @property
+    def end(self) -> int:
+        """The position of its newest event; 0 while it has none."""
+        return self._kept[-1].position if self._kept else 0
 
     def after(self, position: int, limit: int) -> Sequence[Recorded] | None:
         """The events after a position, at most `limit`; null where older ones than it has would be among them."""

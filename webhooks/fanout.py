@@ -17,7 +17,7 @@ from executor.domain.errors import Unavailable
 from executor.domain.events import Fact, Stamp
 from executor.domain.events.webhook import DeliveryExhausted, WebhookDeleted
 from executor.domain.values import derived_id
-from executor.ports import Clock, Deliveries, Delivery, EventLog, EventQuery, Recorded
+from executor.ports import CheckpointMoved, Clock, Deliveries, Delivery, EventLog, EventQuery, Recorded
 from webhooks import endpoint
 from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
@@ -66,6 +66,8 @@ class Fanout:
                 await self._restore()
                 await self._follow()
                 return
+            except CheckpointMoved:
+                log.info("another process fans out; this one begins again at its checkpoint")
             except Unavailable as error:
                 log.warning("the fan-out waits for the store: %s", error)
             except Exception:
@@ -123,7 +125,7 @@ class Fanout:
     async def _write(self, found: Sequence[Delivery]) -> None:
         """Deliveries and how far they go, together."""
         if found or self._passed > self._written:
-            await self._deliveries.fan_out(CHECKPOINT, self._passed, found)
+            await self._deliveries.fan_out(CHECKPOINT, self._written, self._passed, found)
             self._written = self._passed
         for shard in {delivery.shard for delivery in found}:
             self._doorbell.ring(shard)

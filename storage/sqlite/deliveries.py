@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec.structs import astuple
 
 from executor.domain.values import Instant
-from executor.ports import Attempt, Delivery, DeliveryQuery, EndpointLimits, Settled
+from executor.ports import Attempt, CheckpointMoved, Delivery, DeliveryQuery, EndpointLimits, Settled
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.statements import insert, queries, select_in
@@ -38,8 +38,11 @@ class SqliteDeliveries:
             row = self._connection.execute(queries()["checkpoint"], (name,)).fetchone()
         return int(row[0]) if row is not None else 0
 
-    async def fan_out(self, name: str, checkpoint: int, deliveries: Sequence[Delivery]) -> None:
+    async def fan_out(self, name: str, since: int, checkpoint: int, deliveries: Sequence[Delivery]) -> None:
         def write(db: sqlite3.Connection) -> None:
+            found = db.execute(queries()["checkpoint"], (name,)).fetchone()
+            if (found[0] if found is not None else 0) != since:
+                raise CheckpointMoved(name, since)
             _add(db, deliveries)
             db.execute(queries()["set_checkpoint"], (name, checkpoint))
 

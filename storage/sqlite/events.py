@@ -16,14 +16,15 @@ from storage.sqlite.statements import queries
 _FIELDS: Final = (
     "position, id, type, schema, time, organization_id, stream, version, workflow_id, execution_id, data, metadata"
 )
-INTO: Final = f"events({_FIELDS}, digest, hash)"
+ALL: Final = f"{_FIELDS}, digest, hash"
+INTO: Final = f"events({ALL})"
 COLUMNS: Final = f"{_FIELDS}, hash"
 
 
 @cache
 def query(name: str) -> str:
-    """A query of `queries.sql` over events, its `{columns}` filled in."""
-    return queries()[name].replace("{columns}", COLUMNS)
+    """A query of `queries.sql` over events, its `{columns}` or `{all}` filled in."""
+    return queries()[name].replace("{columns}", COLUMNS).replace("{all}", ALL)
 
 
 def to_values(recorded: Recorded, metadata: bytes, digest: bytes) -> tuple[Any, ...]:
@@ -79,14 +80,14 @@ def span(connection: sqlite3.Connection, query: EventQuery) -> Span:
     found by halving in some twenty point reads, and needs no index."""
     after, before = query.after, query.before
     if query.start_time is not None:
-        after = max(after, _first_at(connection, query.start_time) - 1)
+        after = max(after, first_at(connection, query.start_time) - 1)
     if query.end_time is not None:
-        end = _first_at(connection, query.end_time)
+        end = first_at(connection, query.end_time)
         before = end if before is None else min(before, end)
     return Span(after, before)
 
 
-def _first_at(connection: sqlite3.Connection, time: Instant) -> int:
+def first_at(connection: sqlite3.Connection, time: Instant) -> int:
     """The lowest position whose event is at a time or later; one past the last where all are earlier."""
     low, high = 1, connection.execute(queries()["last_position"]).fetchone()[0] + 1
     while low < high:
@@ -97,21 +98,6 @@ def _first_at(connection: sqlite3.Connection, time: Instant) -> int:
         else:
             low = found[0] + 1
     return low
-
-
-def expand(patterns: Sequence[str], types: Iterable[str]) -> list[str] | None:
-    """The types that match any of the patterns, of those there are; null where every type does."""
-    if not patterns or "*" in patterns:
-        return None
-    return sorted(type for type in types if any(_matches(pattern, type) for pattern in patterns))
-
-
-def _matches(pattern: str, type: str) -> bool:
-    if pattern.endswith(".*"):
-        return type.startswith(pattern[:-1])
-    if pattern.startswith("*."):
-        return type.endswith(pattern[1:])
-    return type == pattern
 
 
 def select(query: EventQuery, span: Span, types: list[str] | None) -> tuple[str, list[Any]]:

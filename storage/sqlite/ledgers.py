@@ -35,6 +35,22 @@ class SqliteEngines:
         await self._writer.run(lambda db: _run(db, "engine_leave_all", ()))
 
 
+class SqliteLeases:
+    """Implements `ports.Leases`, by this process's clock."""
+
+    def __init__(self, writer: Writer, clock: Clock) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    async def take(self, name: str, holder: str, ttl_seconds: float) -> bool:
+        now = self._clock.now()
+        values = (name, holder, plus(now, ttl_seconds), now)
+        return await self._writer.run(lambda db: db.execute(queries()["lease_take"], values).rowcount > 0)
+
+    async def drop(self, name: str, holder: str) -> None:
+        await self._writer.run(lambda db: _run(db, "lease_drop", (name, holder)))
+
+
 class SqliteOrganizations:
     """Implements `ports.Organizations`. `connection` is used only on the loop's thread."""
 
@@ -84,6 +100,7 @@ class SqliteLedgers(NamedTuple):
     """Implements `ports.Ledgers`."""
 
     engines: SqliteEngines
+    leases: SqliteLeases
     organizations: SqliteOrganizations
     key_use: SqliteKeyUse
     deliveries: SqliteDeliveries

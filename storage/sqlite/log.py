@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from executor.domain.errors import Unavailable
-from executor.ports import NEW, Appended, EventQuery, Metadata, Recorded, StreamAppend
+from executor.domain.values import Instant, plus
+from executor.ports import NEW, Appended, EventQuery, Metadata, Recorded, Stored, StreamAppend
 from storage.aggregates import Aggregates
 from storage.codec import GENESIS, Codec, Link, verify
 from storage.errors import Broken
+from storage.following import PAGE, PAGE_BYTES, Following
+from storage.patterns import expand
 from storage.plan import prepare
-from storage.ring import Ring
-from storage.signal import Signal
 from storage.sqlite import events
 from storage.sqlite.batch import end_of_chain
 from storage.sqlite.errors import ours
@@ -24,10 +24,7 @@ from storage.sqlite.writer import Publish, Writer
 T = TypeVar("T")
 
 _ON_THE_SPOT: Final = 128
-_PAGE: Final = 512
-_PAGE_BYTES: Final = 4 * 1024 * 1024
 _DATA: Final = 10
-_POLL_SECONDS: Final = 1.0
 _SYSTEM: Final = Metadata()
 
 
@@ -42,10 +39,7 @@ class LogReader:
         self._pool = pool
         self._aggregates = aggregates
         self._epoch = epoch
-        self._ring = Ring()
-        self._signal = Signal()
-        self._closed = False
-        self._head = self._spot(last_position)
+        self.following = Following(self._spot(last_position), self.page, self._last_position)
 
     @property
     def epoch(self) -> str:
@@ -53,12 +47,18 @@ class LogReader:
 
     @property
     def head(self) -> int:
-        return self._head
+        return self.following.head
+
+    async def refresh(self) -> int:
+        return await self.following.refresh()
+
+    async def position_at(self, time: Instant) -> int:
+        return self._spot(lambda reader: events.first_at(reader, plus(time, 0.001)) - 1)
 
     async def read(self, query: EventQuery) -> list[Recorded]:
         types = None
         if query.types and "*" not in query.types:
-            types = events.expand(query.types, self._spot(_types))
+            types = expand(query.types, self._spot(_types))
         sql, params = events.select(query, self._spot(lambda reader: events.span(reader, query)), types)
         return events.from_rows(await self._pool.rows(sql, params))
 
@@ -75,37 +75,28 @@ class LogReader:
             recorded += events.from_rows(rest)
         return recorded
 
-    async def load(self, stream: str, known: tuple[Any, int] | None = None) -> tuple[Any, int]:
+    async def load(
+        self, stream: str, known: tuple[Any, int] | None = None, *, through: int | None = None
+    ) -> tuple[Any, int]:
         state, version = known if known is not None else (self._aggregates.initial(stream), NEW)
         recorded = await self.stream(stream, version)
+        if through is not None:
+            recorded = [event for event in recorded if event.position <= through]
         if not recorded:
             return state, version
         return self._aggregates.evolve(stream, state, recorded), recorded[-1].version
 
-    async def tail(self, after: int) -> AsyncIterator[Sequence[Recorded]]:
-        while not self._closed:
-            batch = self._ring.after(after, _PAGE)
-            if not batch and after < self._head:
-                batch = await self._page_while_open(after)
-            if batch:
-                yield batch
-                after = batch[-1].position
-            else:
-                await self._signal.wait(after, _POLL_SECONDS)
-                self._poll(after)
+    def tail(self, after: int) -> AsyncIterator[Sequence[Recorded]]:
+        return self.following.tail(after)
 
     async def page(self, after: int) -> list[Recorded]:
         """Some of the events after a position, from the database."""
-        rows = await self._pool.rows_within(events.query("page"), (after, _PAGE), _PAGE_BYTES, _DATA)
+        rows = await self._pool.rows_within(events.query("page"), (after, PAGE), PAGE_BYTES, _DATA)
         return events.from_rows(rows)
 
-    async def _page_while_open(self, after: int) -> list[Recorded]:
-        try:
-            return await self.page(after)
-        except Unavailable:
-            if self._closed:
-                return []
-            raise
+    async def scan(self, after: int) -> list[Stored]:
+        rows = await self._pool.rows_within(events.query("scan"), (after, PAGE), PAGE_BYTES, _DATA)
+        return [Stored._make(row) for row in rows]
 
     async def verify(self, after: Link = GENESIS) -> Link:
         """The end of the chain, proved from a link of it on. Raises `Broken`, also where the tail was deleted.
@@ -120,13 +111,10 @@ class LogReader:
         return link
 
     def close(self) -> None:
-        self._closed = True
-        self._signal.close()
+        self.following.close()
 
-    def _poll(self, after: int) -> None:
-        """A hint may have been lost, and a reader beside the writing process gets none."""
-        if not self._closed and self._head <= after:
-            self._head = max(self._head, self._spot(last_position))
+    async def _last_position(self) -> int:
+        return self._spot(last_position)
 
     def _spot(self, read: Callable[[sqlite3.Connection], T]) -> T:
         with ours():
@@ -148,17 +136,10 @@ class SqliteLog(LogReader):
     ) -> None:
         super().__init__(connection, pool, aggregates, epoch)
         self._codec = codec
-        self.writer = writer(self.publish)
+        self.writer = writer(self.following.publish)
 
     async def append(self, streams: Sequence[StreamAppend], metadata: Metadata = _SYSTEM) -> tuple[Appended, ...]:
         return await self.writer.append(prepare(streams, metadata, self._aggregates, self._codec))
-
-    def publish(self, recorded: Sequence[Recorded]) -> None:
-        """What was committed, in order: from here on it is visible to those who follow."""
-        self._ring.extend(recorded)
-        position = recorded[-1].position
-        self._head = max(self._head, position)
-        self._signal.notify(position)
 
 
 def last_position(connection: sqlite3.Connection) -> int:

@@ -31,6 +31,9 @@ SELECT {columns} FROM events WHERE stream = ? AND version <= ? ORDER BY version;
 -- name: page
 SELECT {columns} FROM events WHERE position > ? ORDER BY position LIMIT ?;
 
+-- name: scan
+SELECT {all} FROM events WHERE position > ? ORDER BY position LIMIT ?;
+
 -- name: last_position
 SELECT coalesce(max(position), 0) FROM events;
 
@@ -85,6 +88,15 @@ DELETE FROM engines WHERE id = ?;
 
 -- name: engine_leave_all
 DELETE FROM engines;
+
+-- name: lease_take
+-- Changes a row where the lease is free, has run out, or is the holder's already. Now comes last.
+INSERT INTO leases (name, holder, expires_at) VALUES (?1, ?2, ?3)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE leases.holder = excluded.holder OR leases.expires_at <= ?4;
+
+-- name: lease_drop
+DELETE FROM leases WHERE name = ? AND holder = ?;
 
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = ?;

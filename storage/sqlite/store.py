@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ from storage.sqlite.batch import Appender
 from storage.sqlite.connection import connect_reader, connect_writer, create_file
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours, translate
-from storage.sqlite.ledgers import SqliteEngines, SqliteKeyUse, SqliteLedgers, SqliteOrganizations
+from storage.sqlite.ledgers import SqliteEngines, SqliteKeyUse, SqliteLeases, SqliteLedgers, SqliteOrganizations
 from storage.sqlite.log import LogReader, SqliteLog
 from storage.sqlite.migrate import check, migrate, migrations
 from storage.sqlite.pool import ReadPool
@@ -44,6 +45,15 @@ class SqliteStore:
         self.log = log
         self.reads = reads
         self.ledgers = ledgers
+        self._exclusive: dict[str, asyncio.Lock] = {}
+
+    is_shared = False
+
+    @asynccontextmanager
+    async def exclusively(self, name: str) -> AsyncIterator[None]:
+        """The file lock keeps every other process out already."""
+        async with self._exclusive.setdefault(name, asyncio.Lock()):
+            yield
 
     async def ping(self) -> None:
         with ours():
@@ -107,6 +117,7 @@ async def open_for_writing(
         undo.pop_all()
     ledgers = SqliteLedgers(
         SqliteEngines(log.writer, clock),
+        SqliteLeases(log.writer, clock),
         SqliteOrganizations(log.writer, reader),
         SqliteKeyUse(log.writer, reader),
         SqliteDeliveries(log.writer, reader, parts.pool),

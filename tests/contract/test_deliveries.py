@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from executor.domain.values import Instant, plus
-from executor.ports import Attempt, Deliveries, Delivery, DeliveryQuery, EndpointLimits, Settled, Store
+from executor.ports import (
+    Attempt,
+    CheckpointMoved,
+    Deliveries,
+    Delivery,
+    DeliveryQuery,
+    EndpointLimits,
+    Settled,
+    Store,
+)
 from tests.contract.conftest import Opener, opened
 from tests.contract.notes import ORG, START, SetClock
 
@@ -53,7 +62,9 @@ def settled(of: Delivery, status: str, next_attempt_at: Instant | None = None) -
 
 
 async def add(ledger: Deliveries, *deliveries: Delivery) -> None:
-    await ledger.fan_out("fan-out", max((one.position or 0 for one in deliveries), default=0), deliveries)
+    since = await ledger.checkpoint("fan-out")
+    position = max((one.position or 0 for one in deliveries), default=0)
+    await ledger.fan_out("fan-out", since, position, deliveries)
 
 
 async def claim(
@@ -76,14 +87,32 @@ async def test_deliveries_and_checkpoint_are_written_together(ledger: Deliveries
     assert await ledger.checkpoint("fan-out") == 0
     body = b'{"x": "\\u0000"}\0\xff'
     both = (delivery(1), delivery(2, position=None, body=body, status="retrying", attempt_count=2))
-    await ledger.fan_out("fan-out", 17, both)
+    await ledger.fan_out("fan-out", 0, 17, both)
     assert await ledger.checkpoint("fan-out") == 17
     assert await ledger.checkpoint("another") == 0
     for one in both:
         assert await ledger.get(one.id) == (one, [])
     assert await ledger.get("nobody") is None
-    await ledger.fan_out("fan-out", 18, ())
+    await ledger.fan_out("fan-out", 17, 18, ())
     assert await ledger.checkpoint("fan-out") == 18
+
+
+async def test_a_checkpoint_that_another_has_moved_is_left_alone(ledger: Deliveries) -> None:
+    await ledger.fan_out("fan-out", 0, 17, [delivery(1)])
+    for since in (0, 16, 18):
+        with pytest.raises(CheckpointMoved):
+            await ledger.fan_out("fan-out", since, 20, [delivery(2)])
+    assert await ledger.checkpoint("fan-out") == 17
+    assert await ledger.get(delivery(2).id) is None
+
+
+async def test_of_many_who_move_a_checkpoint_one_does(ledger: Deliveries) -> None:
+    moves = [ledger.fan_out("fan-out", 0, 17, [delivery(number)]) for number in range(10)]
+    done = await asyncio.gather(*moves, return_exceptions=True)
+    assert done.count(None) == 1
+    assert sum(isinstance(one, CheckpointMoved) for one in done) == 9
+    there = [await ledger.get(delivery(number).id) for number in range(10)]
+    assert there.count(None) == 9
 
 
 async def test_what_is_there_already_is_left_alone(ledger: Deliveries) -> None:

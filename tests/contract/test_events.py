@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
 
 from executor.domain.values import Instant
-from executor.ports import EventQuery, Recorded, Store
+from executor.ports import EventQuery, Recorded, Store, Stored
 from tests.contract.notes import ORG, Author, NoteNamed, RunChanged
 
 TIMES = [Instant(f"2026-01-31T12:00:0{second}.000Z") for second in range(10)]
@@ -109,3 +110,17 @@ async def test_the_cases_are_not_empty_by_mistake(log: list[Recorded]) -> None:
 async def test_an_empty_log_answers_every_query(store: Store) -> None:
     for query, _ in CASES.values():
         assert await store.log.read(query) == []
+
+
+async def test_a_scan_gives_events_as_they_are_stored(store: Store, author: Author) -> None:
+    await author.write("a", *(f"{number} \0" for number in range(1200)), actor="user:x")
+    scanned: list[Stored] = []
+    while page := await store.log.scan(scanned[-1].position if scanned else 0):
+        scanned += page
+    recorded = await store.log.read(EventQuery(limit=2000))
+    assert [event.position for event in scanned] == list(range(1, 1201))
+    for stored, event in zip(scanned, recorded, strict=True):
+        assert (stored.id, stored.data, stored.hash, stored.time) == (event.id, event.data, event.hash, event.time)
+        assert stored.digest == hashlib.sha256(stored.data).digest()
+        assert stored.metadata == b'{"actor":"user:x"}'
+    assert await store.log.scan(1200) == []

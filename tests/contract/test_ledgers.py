@@ -50,6 +50,44 @@ async def test_many_keys_at_once(store: Store) -> None:
     assert await store.ledgers.key_use.last_used(list(used)) == used
 
 
+async def test_a_lease_is_one_holders_until_it_runs_out(store: Store) -> None:
+    leases = store.ledgers.leases
+    assert await leases.take("fan-out", "A", 60)
+    assert await leases.take("fan-out", "A", 60)
+    assert not await leases.take("fan-out", "B", 60)
+    assert await leases.take("another", "B", 60)
+    assert await leases.take("fan-out", "A", 0)
+    assert await leases.take("fan-out", "B", 60)
+    assert not await leases.take("fan-out", "A", 60)
+
+
+async def test_a_lease_that_was_dropped_is_free(store: Store) -> None:
+    leases = store.ledgers.leases
+    assert await leases.take("fan-out", "A", 60)
+    await leases.drop("fan-out", "B")
+    assert not await leases.take("fan-out", "B", 60)
+    await leases.drop("fan-out", "A")
+    assert await leases.take("fan-out", "B", 60)
+
+
+async def test_of_many_who_take_a_lease_one_has_it(store: Store) -> None:
+    taken = await asyncio.gather(*(store.ledgers.leases.take("fan-out", f"{n}", 60) for n in range(10)))
+    assert taken.count(True) == 1
+
+
+async def test_one_at_a_time_is_inside(store: Store) -> None:
+    inside: list[int] = []
+
+    async def enter(number: int) -> None:
+        async with store.exclusively("first start"):
+            inside.append(number)
+            assert len(inside) == 1
+            await asyncio.sleep(0)
+            inside.remove(number)
+
+    await asyncio.gather(*(enter(number) for number in range(10)))
+
+
 async def test_ledger_writes_and_appends_share_batches_without_harm(store: Store, author: Author) -> None:
     engines, organizations = store.ledgers.engines, store.ledgers.organizations
     await organizations.add(organization("O", "one"))

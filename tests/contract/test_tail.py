@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from executor.domain.values import plus
 from executor.ports import Recorded, Store
 from tests.contract.conftest import Opener, opened
-from tests.contract.notes import Author, SetClock
+from tests.contract.notes import START, Author, SetClock
 
 
 async def follow(store: Store, after: int, until: int) -> list[Recorded]:
@@ -100,3 +101,25 @@ async def test_a_tail_ends_when_the_log_closes(opener: Opener, tmp_path: Path, c
         tails = [asyncio.ensure_future(follow(store, after, 10)) for after in range(3)]
         await Author(store.log, clock).write("a", "y")
     assert [len(await tail) for tail in tails] == [2, 1, 0]
+
+
+async def test_a_time_is_a_position(store: Store, author: Author, clock: SetClock) -> None:
+    assert await store.log.position_at(clock.now()) == 0
+    times = []
+    for number in range(5):
+        times.append(clock.move(1))
+        await author.write("a", f"{number}", f"{number}")
+    assert await store.log.position_at(START) == 0
+    assert [await store.log.position_at(time) for time in times] == [2, 4, 6, 8, 10]
+    assert await store.log.position_at(plus(times[1], 0.999)) == 4
+    assert await store.log.position_at(plus(times[-1], 100)) == 10
+
+
+async def test_a_stream_as_of_a_position(store: Store, author: Author) -> None:
+    for number in range(3):
+        await author.write("a", f"{number}")
+        await author.write("b", f"{number}")
+    folds = [await store.log.load("note:a", through=position) for position in range(7)]
+    expected = [((), 0), (("0",), 1), (("0",), 1), (("0", "1"), 2), (("0", "1"), 2)]
+    assert [(fold.texts, version) for fold, version in folds[:5]] == expected
+    assert await store.log.refresh() == store.log.head == 6

@@ -1,0 +1,46 @@
+"""What the rooms need of each other, as protocols: the log, the rows, the ledgers, the clock.
+
+`storage` implements them, `hub/wiring.py` hands them out, everybody else knows only this package.
+
+A backend raises nothing of its driver's: only `Conflict`, `NameTaken`, `CheckpointMoved`, and `errors.Unavailable`.
+"""
+
+from executor.domain.aggregate import Aggregate as Aggregate
+from executor.domain.aggregate import Row as Row
+from executor.ports.deliveries import Attempt as Attempt
+from executor.ports.deliveries import CheckpointMoved as CheckpointMoved
+from executor.ports.deliveries import Deliveries as Deliveries
+from executor.ports.deliveries import Delivery as Delivery
+from executor.ports.deliveries import DeliveryQuery as DeliveryQuery
+from executor.ports.deliveries import EndpointLimits as EndpointLimits
+from executor.ports.deliveries import Settled as Settled
+from executor.ports.ledgers import Engines as Engines
+from executor.ports.ledgers import KeyUse as KeyUse
+from executor.ports.ledgers import Leases as Leases
+from executor.ports.ledgers import Organization as Organization
+from executor.ports.ledgers import Organizations as Organizations
+from executor.ports.log import NEW as NEW
+from executor.ports.log import Appended as Appended
+from executor.ports.log import Conflict as Conflict
+from executor.ports.log import EventLog as EventLog
+from executor.ports.log import EventQuery as EventQuery
+from executor.ports.log import Metadata as Metadata
+from executor.ports.log import NameTaken as NameTaken
+from executor.ports.log import NewEvent as NewEvent
+from executor.ports.log import Recorded as Recorded
+from executor.ports.log import Stored as Stored
+from executor.ports.log import StreamAppend as StreamAppend
+from executor.ports.reads import Claimable as Claimable
+from executor.ports.reads import Contains as Contains
+from executor.ports.reads import Eq as Eq
+from executor.ports.reads import ExecutionStats as ExecutionStats
+from executor.ports.reads import HasAll as HasAll
+from executor.ports.reads import In as In
+from executor.ports.reads import Order as Order
+from executor.ports.reads import Range as Range
+from executor.ports.reads import Reads as Reads
+from executor.ports.reads import RowQuery as RowQuery
+from executor.ports.reads import Where as Where
+from executor.ports.store import Clock as Clock
+from executor.ports.store import Ledgers as Ledgers
+from executor.ports.store import Store as Store

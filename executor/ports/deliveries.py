@@ -1,0 +1,131 @@
+"""The ledger of deliveries: what is due to whom, and what came of each attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from executor.domain.values import Instant
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One event on its way to one endpoint. `position` is null for a test event, which has its `body` here.
+
+    `status` is pending, in_flight, retrying, succeeded, exhausted or cancelled.
+    """
+
+    id: str
+    organization_id: str
+    webhook_id: str
+    shard: int
+    event_id: str
+    event: str
+    position: int | None
+    status: str = "pending"
+    attempt_count: int = 0
+    next_attempt_at: Instant | None
+    created_at: Instant
+    completed_at: Instant | None = None
+    lease_until: Instant | None = None
+    body: bytes | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One request of a delivery and what came of it. `error` is null where an answer came."""
+
+    delivery_id: str
+    attempt: int
+    started_at: Instant
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_body: str | None
+
+
+class Settled(Struct, frozen=True, kw_only=True):
+    """What an attempt made of its delivery."""
+
+    attempt: Attempt
+    status: str
+    next_attempt_at: Instant | None
+    completed_at: Instant | None
+
+
+class DeliveryQuery(Struct, frozen=True, kw_only=True):
+    organization_id: str
+    webhook_id: str | None = None
+    status: str | None = None
+    event: str | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+    before_id: str | None = None
+    limit: int = 50
+    offset: int = 0
+
+
+class EndpointLimits(NamedTuple):
+    """How an endpoint wants to be served, as the pump gives it to a claim."""
+
+    webhook_id: str
+    max_in_flight: int
+    ordered: bool
+
+
+class CheckpointMoved(Exception):
+    """Another process has moved the checkpoint: what was decided since then is not this one's to write."""
+
+    def __init__(self, name: str, expected: int) -> None:
+        super().__init__(f"the checkpoint {name} is not at {expected} any more")
+        self.name, self.expected = name, expected
+
+
+class Deliveries(Protocol):
+    """Ledger: deliveries, their attempts, and the checkpoint of the fan-out. All times are the caller's."""
+
+    async def checkpoint(self, name: str) -> int:
+        """Through which position `name` has come; 0 at first."""
+
+    async def fan_out(self, name: str, since: int, checkpoint: int, deliveries: Sequence[Delivery]) -> None:
+        """Writes deliveries (those whose id exists are left alone) and moves the checkpoint from `since` to
+        `checkpoint`, in one transaction. Raises `CheckpointMoved`, and writes nothing, where it is not at `since`."""
+
+    async def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Writes deliveries (those whose id exists are left alone); no checkpoint moves. For those that do not come
+        from the fan-out, such as a test event."""
+
+    async def claim(
+        self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
+    ) -> list[Delivery]:
+        """Takes due deliveries of these endpoints, oldest first: pending or retrying ones whose time has come, and
+        in-flight ones whose lease ran out. Never more than `max_in_flight` of an endpoint under way at once; of an
+        ordered one only the oldest that has not ended. They come back as in_flight with `attempt_count` raised."""
+
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        """Writes attempts and what they made of their deliveries, in one transaction. One that was claimed again
+        since (its `attempt_count` is another) keeps its status. One that was cancelled while this attempt was under
+        way takes an end (succeeded, exhausted), which is the truth, but not a retry: then it stays cancelled."""
+
+    async def release(self, ids: Sequence[str], now: Instant) -> None:
+        """Gives claimed deliveries back unsent: due at once, the attempt not counted."""
+
+    async def release_all(self, now: Instant) -> int:
+        """For the store that only one process can hold: whatever is in flight at its start was being sent by one that
+        is dead. Makes it due at once instead of at the end of its lease (the attempt stays counted: it may have
+        arrived); answers how many."""
+
+    async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
+        """Cancels what has not ended; answers how many."""
+
+    async def next_due(self, shard: int) -> Instant | None:
+        """When the shard's next delivery is due (or its lease runs out); null where nothing waits."""
+
+    async def due_shards(self, now: Instant) -> list[int]: ...
+
+    async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None: ...
+
+    async def find(self, query: DeliveryQuery) -> list[Delivery]:
+        """Newest first by id."""
+
+    async def attempts(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]: ...

@@ -1,0 +1,62 @@
+"""The small ledgers: engines, leases, organizations, when keys were used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from executor.domain.values import Instant
+
+
+class Engines(Protocol):
+    """Ledger: which engines live. An engine whose last beat is older than its time to live is dead."""
+
+    async def beat(self, engine: str, ttl_seconds: float) -> None: ...
+
+    async def leave(self, engine: str) -> None:
+        """Ends an engine: what it held may be claimed at once."""
+
+    async def leave_all(self) -> None:
+        """For the store that only one process can hold: every engine of before is dead."""
+
+
+class Leases(Protocol):
+    """Ledger: who does what only one process may do at a time, such as the fan-out. By the store's clock.
+
+    A lease hastens and saves work; it proves nothing. Whoever was paused may believe to hold one that has run out, so
+    what is done under it must be harmless twice, or be checked where it is written.
+    """
+
+    async def take(self, name: str, holder: str, ttl_seconds: float) -> bool:
+        """Takes or renews a lease; False while another holder's has not run out."""
+
+    async def drop(self, name: str, holder: str) -> None:
+        """Lets go of a lease, if it is still this holder's."""
+
+
+class Organization(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    sealed_key: str
+    created_at: Instant
+
+
+class Organizations(Protocol):
+    """Ledger: organizations and the sealed key of each."""
+
+    async def get(self, id: str) -> Organization | None: ...
+
+    async def by_name(self, name: str) -> Organization | None: ...
+
+    async def add(self, organization: Organization) -> Organization:
+        """Keeps it, or answers the one that has the name already."""
+
+
+class KeyUse(Protocol):
+    """Ledger: when each API key was last used."""
+
+    async def touch(self, used: dict[str, Instant]) -> None: ...
+
+    async def last_used(self, ids: Sequence[str]) -> dict[str, Instant]: ...
