@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from executor.domain.values import Instant
 from executor.ports import Claimable, Clock, ExecutionStats, Row, RowQuery, Where
+from storage import rowquery
+from storage.rowquery import Dialect
 from storage.rows import build, shape
-from storage.sqlite import rowquery
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.statements import queries
@@ -17,6 +18,11 @@ from storage.sqlite.statements import queries
 R = TypeVar("R", bound=Row)
 
 _MAX_IDS = 1000
+DIALECT = Dialect(
+    contains="instr(lower({column}), ?) > 0",
+    has_all="EXISTS (SELECT 1 FROM json_each({column}) WHERE value = ?)",
+    nulls_are_least=True,
+)
 
 
 class SqliteReads:
@@ -33,11 +39,11 @@ class SqliteReads:
         return build(row, found) if found is not None else None
 
     async def find(self, row: type[R], query: RowQuery) -> list[R]:
-        found = await self._pool.rows(*rowquery.find(shape(row), query))
+        found = await self._pool.rows(*rowquery.find(shape(row), query, DIALECT))
         return [build(row, values) for values in found]
 
     async def count(self, row: type[Row], where: Sequence[Where] = ()) -> int:
-        found = await self._pool.rows(*rowquery.count(shape(row), where))
+        found = await self._pool.rows(*rowquery.count(shape(row), where, DIALECT))
         return int(found[0][0])
 
     async def execution_stats(self, workflow_ids: Sequence[str]) -> dict[str, ExecutionStats]:

@@ -14,10 +14,12 @@ from msgspec.structs import replace
 from executor.domain.execution.rows import ComponentRow, ExecutionRow
 from executor.domain.workflow import WorkflowRow
 from executor.ports import DeliveryQuery, Eq, EventQuery, Order, RowQuery
+from storage import rowquery
 from storage.rows import shape
-from storage.sqlite import deliveries, events, rowquery
+from storage.sqlite import deliveries, events
 from storage.sqlite.connection import connect_writer
 from storage.sqlite.migrate import migrate
+from storage.sqlite.reads import DIALECT
 from storage.sqlite.statements import queries
 
 
@@ -85,14 +87,14 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 def test_lists(database: sqlite3.Connection, name: str) -> None:
     row, query, index = ROWS[name]
-    found = plan(database, *rowquery.find(shape(row), query))
+    found = plan(database, *rowquery.find(shape(row), query, DIALECT))
     assert index in found
     assert "TEMP B-TREE" not in found
 
 
 def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
     query = RowQuery(where=(Eq("execution_id", "X"),), order=(Order("sequence"), Order("component_id")))
-    assert "SEARCH components USING INDEX" in plan(database, *rowquery.find(shape(ComponentRow), query))
+    assert "SEARCH components USING INDEX" in plan(database, *rowquery.find(shape(ComponentRow), query, DIALECT))
 
 
 @pytest.mark.parametrize(

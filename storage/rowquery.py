@@ -1,4 +1,4 @@
-"""Row queries as SQL. Tables and columns come from the row's Struct and are checked; values are parameters.
+"""Row queries as SQL. Tables and columns come from the row's Struct and are checked; values are parameters, as `?`.
 
 SQLite's `lower` knows only ASCII: a column to be searched without regard to case holds lower-cased text already, as
 `search` does. (A function of ours in its place would take the GIL for each row.)
@@ -19,22 +19,31 @@ class Sql(NamedTuple):
     params: tuple[Any, ...] = ()
 
 
+class Dialect(NamedTuple):
+    """What backends say differently. `contains` and `has_all` are conditions on a `{column}` and one parameter; where
+    null comes in an order has to be said unless `nulls_are_least`."""
+
+    contains: str
+    has_all: str
+    nulls_are_least: bool
+
+
 def get(of: Shape) -> str:
     return f"{_select(of)} WHERE {' AND '.join(f'{column} = ?' for column in of.key)}"
 
 
-def find(of: Shape, query: RowQuery) -> Sql:
+def find(of: Shape, query: RowQuery, dialect: Dialect) -> Sql:
     """Raises `ValueError` for a column that the row does not have."""
-    where = [_condition(of, one) for one in query.where]
+    where = [_condition(of, one, dialect) for one in query.where]
     if query.after is not None:
-        where.append(_after(of, query.order, query.after))
-    order = ", ".join(f"{of.check(by.column)} {'DESC' if by.descending else 'ASC'}" for by in query.order)
+        where.append(_after(of, query.order, query.after, dialect))
+    order = ", ".join(_order(of, by, dialect) for by in query.order)
     text, params = _and(where)
     return Sql(f"{_select(of)} WHERE {text} ORDER BY {order} LIMIT ? OFFSET ?", (*params, query.limit, query.offset))
 
 
-def count(of: Shape, where: Sequence[Where]) -> Sql:
-    text, params = _and([_condition(of, one) for one in where])
+def count(of: Shape, where: Sequence[Where], dialect: Dialect) -> Sql:
+    text, params = _and([_condition(of, one, dialect) for one in where])
     return Sql(f"SELECT count(*) FROM {of.table} WHERE {text}", params)
 
 
@@ -42,7 +51,14 @@ def _select(of: Shape) -> str:
     return f"SELECT {', '.join(of.columns)} FROM {of.table}"
 
 
-def _condition(of: Shape, where: Where) -> Sql:
+def _order(of: Shape, by: Order, dialect: Dialect) -> str:
+    column = f"{of.check(by.column)} {'DESC' if by.descending else 'ASC'}"
+    if dialect.nulls_are_least or by.column not in of.nullable:
+        return column
+    return f"{column} NULLS {'LAST' if by.descending else 'FIRST'}"
+
+
+def _condition(of: Shape, where: Where, dialect: Dialect) -> Sql:
     match where:
         case Eq(column, None):
             return Sql(f"{of.check(column)} IS NULL")
@@ -58,13 +74,13 @@ def _condition(of: Shape, where: Where) -> Sql:
             ]
             return _and(bounds)
         case Contains(columns, text):
-            return _or([Sql(f"instr(lower({of.check(column)}), ?) > 0", (text.lower(),)) for column in columns])
+            return _or([Sql(dialect.contains.format(column=of.check(c)), (text.lower(),)) for c in columns])
         case HasAll(column, values):
-            has = f"EXISTS (SELECT 1 FROM json_each({of.check(column)}) WHERE value = ?)"
+            has = dialect.has_all.format(column=of.check(column))
             return _and([Sql(has, (value,)) for value in values])
 
 
-def _after(of: Shape, order: Sequence[Order], after: Sequence[Any]) -> Sql:
+def _after(of: Shape, order: Sequence[Order], after: Sequence[Any], dialect: Dialect) -> Sql:
     """What follows the values in the order: further in the first column, or equal there and further in the next.
 
     The bound on the first column alone says nothing new, but lets its index find where to begin.
@@ -75,7 +91,7 @@ def _after(of: Shape, order: Sequence[Order], after: Sequence[Any]) -> Sql:
     equal: list[Sql] = []
     for by, value in zip(order, after, strict=True):
         further.append(_and([*equal, _beyond(of, by, value)]))
-        equal.append(_condition(of, Eq(by.column, value)))
+        equal.append(_condition(of, Eq(by.column, value), dialect))
     bound: list[Sql] = []
     first, value = order[0], after[0]
     if value is not None and not (first.descending and first.column in of.nullable):
