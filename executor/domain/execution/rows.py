@@ -178,7 +178,7 @@ def _component_row(state: State, component: ComponentState) -> ComponentRow:
         organization_id=state.run.organization_id,
         sequence=component.sequence,
         status=component.status,
-        version=state.version,
+        version=component.version,
         document=redact_json(msgspec.json.encode(component_view(component))),
     )
 

@@ -22,7 +22,8 @@ from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, Pr
 
 
 class ComponentState(Struct, frozen=True, kw_only=True):
-    """One component of a run. `attempt` counts starts; `failures` only those that ended in failure."""
+    """One component of a run. `attempt` counts starts; `failures` only those that ended in failure. `version` is the
+    stream's as of the last fact about it, however many facts came together."""
 
     id: str
     type: str
@@ -40,6 +41,7 @@ class ComponentState(Struct, frozen=True, kw_only=True):
     completed_at: Instant | None = None
     duration: float | None = None
     taken: tuple[int, ...] = ()
+    version: int = 0
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -277,7 +279,7 @@ def _component(draft: State, event: ComponentFacts) -> ComponentState:
 
 
 def _put(draft: State, component: ComponentState) -> None:
-    draft.components[component.id] = component
+    draft.components[component.id] = structs.replace(component, version=draft.version)
     draft.touched[component.id] = None
 
 
