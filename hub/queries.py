@@ -39,15 +39,16 @@ def parse_query(pairs: Iterable[tuple[str, str]], type: type[T]) -> T:
     for name, value in pairs:
         given.setdefault(name, []).append(value)
     hints = get_type_hints(type, include_extras=True)
+    fields = {field.encode_name: field.name for field in msgspec.structs.fields(type)}
     values: dict[str, Any] = {}
     problems = []
     for name, texts in given.items():
-        if name not in hints:
-            known = ", ".join(hints) or "none"
+        if name not in fields:
+            known = ", ".join(fields) or "none"
             problems.append(_problem(name, f"unknown query parameter '{name}'; there are {known}"))
             continue
         try:
-            values[name] = _converted(texts, hints[name])
+            values[fields[name]] = _converted(texts, hints[fields[name]])
         except (msgspec.ValidationError, ValueError) as error:
             problems.append(_problem(name, f"{name}: {str(error).replace(' - at `$`', '')}"))
     if "cursor" in given and "offset" in given:

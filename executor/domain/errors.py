@@ -65,8 +65,10 @@ class Refusal(Exception):
 class NotFound(Refusal):
     """The thing does not exist, or not for who asks."""
 
-    def __init__(self, what: str, id: str) -> None:
-        super().__init__([Problem(Code.RESOURCE_NOT_FOUND, f"{what} '{id}' was not found")])
+    def __init__(self, what: str, id: str, when: str = "") -> None:
+        """`when` says as of when one looked, where that is not now."""
+        said = f"{what} '{id}' was not found {when}".rstrip()
+        super().__init__([Problem(Code.RESOURCE_NOT_FOUND, said)])
 
 
 class ResourceConflict(Refusal):

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from executor.domain.events.execution import ExecutionCreated
 from executor.domain.execution.rows import ComponentRow, ComponentView, ExecutionRow, ExecutionView, view
 from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, LogLevel, seconds_between
-from executor.ports import Eq, EventQuery, HasAll, Order, Range, Recorded, RowQuery, Where
+from executor.ports import Eq, EventQuery, HasAll, Order, Range, Reads, Recorded, RowQuery, Where
 from hub.envelope import Answer, Page
 from hub.executions import cancel, execute, queue_position
 from hub.logs import log_entry
@@ -21,6 +21,7 @@ from hub.priorities import PriorityValue, priority_of
 from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of, sliced
 from hub.routes.workflows import Tags
 from hub.times import TimeValue, time_of
+from hub.travel import At, Moment, Span, difference, execution_at, moment_of
 
 RESOURCE = Resource("executions")
 _NEWEST_FIRST = (Order("created_at", True), Order("id", True))
@@ -61,6 +62,16 @@ class ListExecutions(Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     priority: PriorityValue | None = None
     tags: Tags = ()
     project_id: str | None = None
+
+
+class GetExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`at`: as of a position of the log, or a time."""
+
+    at: At | None = None
+
+
+class ListComponents(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    at: At | None = None
 
 
 class CancelExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +136,7 @@ async def list_(call: Call[NoBody, ListExecutions]) -> Answer:
     if query.tags:
         where.append(HasAll("tags", query.tags))
     rows, page = await page_of(call.hub.store.reads, ExecutionRow, where, _NEWEST_FIRST, query)
-    return Answer([_as_of_now(row, call.now) for row in rows], page=page)
+    return Answer([_as_of(row, call.now) for row in rows], page=page)
 
 
 @RESOURCE.route("GET", "/workflows/{id}/executions", needs="execution.read", query=Paging)
@@ -134,14 +145,30 @@ async def of_workflow(call: Call[NoBody, Paging]) -> Answer:
     reads = call.hub.store.reads
     row = await workflow_row(reads, call.path["id"], call.organization_id)
     rows, page = await page_of(reads, ExecutionRow, [Eq("workflow_id", row.id)], _NEWEST_FIRST, call.query)
-    return Answer([_as_of_now(found, call.now) for found in rows], page=page)
+    return Answer([_as_of(found, call.now) for found in rows], page=page)
 
 
-@RESOURCE.route("GET", "/executions/{id}", needs="execution.read")
-async def get(call: Call[NoBody, NoQuery]) -> Answer:
-    """Get an execution."""
+@RESOURCE.route("GET", "/executions/{id}", needs="execution.read", query=GetExecution)
+async def get(call: Call[NoBody, GetExecution]) -> Answer:
+    """Get an execution, as it is or as it was."""
+    if call.query.at is not None:
+        moment = await moment_of(call.hub.store.log, call.query.at, "at", call.now)
+        then, _ = await execution_at(call.hub.store.log, call.path["id"], call.organization_id, moment)
+        return Answer(_as_of(then, moment.time))
     row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
-    return Answer(_as_of_now(row, call.now))
+    return Answer(_as_of(row, call.now))
+
+
+@RESOURCE.route("GET", "/executions/{id}/diff", needs="execution.read", query=Span)
+async def diff(call: Call[NoBody, Span]) -> Answer:
+    """Compare an execution, its components included, between two positions or times."""
+
+    async def whole(moment: Moment) -> Any:
+        row, components = await execution_at(call.hub.store.log, call.path["id"], call.organization_id, moment)
+        shown = msgspec.json.decode(msgspec.json.encode(_as_of(row, moment.time)))
+        return shown | {"components": [msgspec.json.decode(component.document) for component in components]}
+
+    return Answer(await difference(call.hub.store.log, call.query, call.now, whole))
 
 
 @RESOURCE.route("POST", "/executions/{id}/cancel", needs="execution.write", body=CancelExecution)
@@ -152,28 +179,34 @@ async def cancel_(call: Call[CancelExecution, NoQuery]) -> Answer:
     return Answer(view(state), "Execution cancelled")
 
 
-@RESOURCE.route("GET", "/executions/{id}/components", needs="execution.read", query=Paging)
-async def components(call: Call[NoBody, Paging]) -> Answer:
+@RESOURCE.route("GET", "/executions/{id}/components", needs="execution.read", query=ListComponents)
+async def components(call: Call[NoBody, ListComponents]) -> Answer:
     """List the components of an execution: those that started, in that order, then the pending ones."""
-    reads = call.hub.store.reads
-    row = await execution_row(reads, call.path["id"], call.organization_id)
-    order = (Order("sequence"), Order("component_id"), Order("iteration"))
-    found: list[ComponentRow] = []
-    while True:
-        more = await reads.find(
-            ComponentRow,
-            RowQuery(where=(Eq("execution_id", row.id),), order=order, limit=1000, offset=len(found)),
-        )
-        found += more
-        if len(more) < 1000:
-            break
+    log, id = call.hub.store.log, call.path["id"]
+    if call.query.at is not None:
+        moment = await moment_of(log, call.query.at, "at", call.now)
+        _, found = await execution_at(log, id, call.organization_id, moment)
+    else:
+        row = await execution_row(call.hub.store.reads, id, call.organization_id)
+        found = await _components_of(call.hub.store.reads, row.id)
     touched = {component.component_id for component in found}
-    created = (await call.hub.store.log.stream(f"execution:{row.id}"))[0]
+    created = (await log.stream(f"execution:{id}"))[0]
     definition = msgspec.json.decode(created.data, type=ExecutionCreated).definition
     listed: list[Any] = [msgspec.Raw(component.document) for component in found]
     listed += [_pending(spec.id, spec.type) for spec in definition.components if spec.id not in touched]
     shown, page = sliced(listed, call.query)
     return Answer(shown, page=page)
+
+
+async def _components_of(reads: Reads, execution_id: str) -> list[ComponentRow]:
+    order = (Order("sequence"), Order("component_id"), Order("iteration"))
+    found: list[ComponentRow] = []
+    while True:
+        where = (Eq("execution_id", execution_id),)
+        more = await reads.find(ComponentRow, RowQuery(where=where, order=order, limit=1000, offset=len(found)))
+        found += more
+        if len(more) < 1000:
+            return found
 
 
 @RESOURCE.route("GET", "/executions/{id}/history", needs="execution.read", query=Paging)
@@ -221,8 +254,8 @@ async def _events_of(
     return shown, page
 
 
-def _as_of_now(row: ExecutionRow, now: Instant) -> Any:
-    """The row's document; of a run that runs, with the seconds until now."""
+def _as_of(row: ExecutionRow, now: Instant) -> Any:
+    """The row's document; of a run that runs, with the seconds until then."""
     if row.started_at is None or row.completed_at is not None:
         return msgspec.Raw(row.document)
     shown = msgspec.json.decode(row.document, type=ExecutionView)

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from executor.definitions.report import Report
 from executor.definitions.validate import compile_definition, examine
 from executor.domain import workflow
-from executor.domain.errors import Problem, ResourceConflict
+from executor.domain.errors import Code, Invalid, Problem, ResourceConflict
 from executor.domain.events.workflow import WorkflowCreated, WorkflowUpdated
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import LIVE_STATUSES, Instant, WorkflowStatus
@@ -25,6 +25,7 @@ from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
 from hub.queries import NoQuery, Paging, page_of, sliced
 from hub.services import Services
+from hub.travel import At, Moment, Span, difference, moment_of, workflow_at
 
 RESOURCE = Resource("workflows")
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
@@ -65,6 +66,9 @@ class ListWorkflows(Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class GetWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`at`: as of a position of the log, or a time; the stats are always those of now, so it excludes them."""
+
+    at: At | None = None
     include_definition: bool = True
     include_stats: bool = False
 
@@ -147,14 +151,35 @@ async def list_(call: Call[NoBody, ListWorkflows]) -> Answer:
 
 @RESOURCE.route("GET", "/workflows/{id}", needs="workflow.read", query=GetWorkflow)
 async def get(call: Call[NoBody, GetWorkflow]) -> Answer:
-    """Get a workflow."""
-    row = await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    """Get a workflow, as it is or as it was."""
+    row = await _row_at(call, call.query.at, call.query.include_stats)
     shape = WorkflowView if call.query.include_definition else WorkflowSummary
     shown = _merged(msgspec.json.decode(row.document, type=shape), {"permissions": _may(call.principal)})
     if call.query.include_stats:
         stats = await call.hub.store.reads.execution_stats([row.id])
         shown |= msgspec.to_builtins(_stats(stats.get(row.id)))
     return Answer(shown)
+
+
+async def _row_at(call: Call[Any, Any], at: str | None, with_stats: bool) -> WorkflowRow:
+    id, log = call.path["id"], call.hub.store.log
+    if at is None:
+        return await workflow_row(call.hub.store.reads, id, call.organization_id)
+    if with_stats:
+        said = "include_stats: stats are those of now, and cannot be had together with 'at'"
+        raise Invalid([Problem(Code.VALIDATION_ERROR, said, "include_stats")])
+    return await workflow_at(log, id, call.organization_id, await moment_of(log, at, "at", call.now))
+
+
+@RESOURCE.route("GET", "/workflows/{id}/diff", needs="workflow.read", query=Span)
+async def diff(call: Call[NoBody, Span]) -> Answer:
+    """Compare a workflow between two positions or times."""
+
+    async def whole(moment: Moment) -> Any:
+        row = await workflow_at(call.hub.store.log, call.path["id"], call.organization_id, moment)
+        return msgspec.json.decode(row.document)
+
+    return Answer(await difference(call.hub.store.log, call.query, call.now, whole))
 
 
 @RESOURCE.route("PUT", "/workflows/{id}", needs="workflow.write", body=UpdateWorkflow, inspect=inspect)
