@@ -36,11 +36,18 @@ class Following:
         self._ring = Ring()
         self._signal = Signal()
         self._reading = asyncio.Lock()
+        self._told: list[Callable[[int], None]] = []
 
     def publish(self, recorded: Sequence[Recorded]) -> None:
         """What this process committed, in order: from here on it is visible to those who follow."""
         self._ring.extend(recorded)
         self.notice(recorded[-1].position)
+        for call in self._told:
+            call(self.head)
+
+    def on_append(self, call: Callable[[int], None]) -> None:
+        """Calls with the head after each `publish`."""
+        self._told.append(call)
 
     def notice(self, position: int) -> None:
         """The log has come to a position, whoever wrote it."""
@@ -59,6 +66,8 @@ class Following:
             if batch:
                 yield batch
                 after = batch[-1].position
+            elif after < self.head:
+                await self._disbelieve()
             else:
                 await self._signal.wait(after, _POLL_SECONDS)
                 if self.head <= after:
@@ -77,6 +86,16 @@ class Following:
         """A hint may have been lost, and who reads beside the writing process gets none."""
         if not self._closed:
             await self.refresh()
+
+    async def _disbelieve(self) -> None:
+        """A hint named a position that the log has not come to: what the database says holds."""
+        believed = self.head
+        if not self.is_closed:
+            found = await self._look_up()
+            if self.head == believed:
+                self.head = found
+                self._signal.take_back(found)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _read(self, after: int) -> Sequence[Recorded]:
         """A page. What follows on the ring goes into it: of those who wait at the head, one reads for all."""

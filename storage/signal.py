@@ -19,6 +19,10 @@ class Signal:
             self._position = position
             self._wake()
 
+    def take_back(self, position: int) -> None:
+        """The log has not come further than this, whatever was said."""
+        self._position = position
+
     async def wait(self, position: int, timeout: float) -> None:
         """Returns once the log is known to be past a position, after `timeout` seconds, or when this closes."""
         if self._position > position or self._closed:

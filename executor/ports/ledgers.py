@@ -15,6 +15,9 @@ class Engines(Protocol):
 
     async def beat(self, engine: str, ttl_seconds: float) -> None: ...
 
+    async def alive(self) -> int:
+        """How many live."""
+
     async def leave(self, engine: str) -> None:
         """Ends an engine: what it held may be claimed at once."""
 

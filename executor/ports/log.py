@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -170,6 +170,12 @@ class EventLog(Protocol):
 
     async def refresh(self) -> int:
         """The head, looked up: `head` alone may be behind what other processes appended."""
+
+    def notice(self, position: int) -> None:
+        """A hint from elsewhere that the log has come to a position."""
+
+    def on_append(self, call: Callable[[int], None]) -> None:
+        """Calls with the head whenever this process has appended; within the loop, and never waited for."""
 
     async def scan(self, after: int) -> list[Stored]:
         """Some of the events after a position (exclusive), in order, about 4 MiB of them; none only at the end."""

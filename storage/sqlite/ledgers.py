@@ -18,15 +18,22 @@ T = TypeVar("T")
 
 
 class SqliteEngines:
-    """Implements `ports.Engines`; lives are measured by this process's clock, the only one there is."""
+    """Implements `ports.Engines`; lives are measured by this process's clock, the only one there is. `connection` is
+    used only on the loop's thread."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(self, writer: Writer, connection: sqlite3.Connection, clock: Clock) -> None:
         self._writer = writer
+        self._connection = connection
         self._clock = clock
 
     async def beat(self, engine: str, ttl_seconds: float) -> None:
         expires_at = plus(self._clock.now(), ttl_seconds)
         await self._writer.run(lambda db: _run(db, "engine_beat", (engine, expires_at)))
+
+    async def alive(self) -> int:
+        with ours():
+            (found,) = self._connection.execute(queries()["engines_alive"], (self._clock.now(),)).fetchone()
+        return int(found)
 
     async def leave(self, engine: str) -> None:
         await self._writer.run(lambda db: _run(db, "engine_leave", (engine,)))

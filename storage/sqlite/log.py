@@ -52,6 +52,12 @@ class LogReader:
     async def refresh(self) -> int:
         return await self.following.refresh()
 
+    def notice(self, position: int) -> None:
+        self.following.notice(position)
+
+    def on_append(self, call: Callable[[int], None]) -> None:
+        self.following.on_append(call)
+
     async def position_at(self, time: Instant) -> int:
         return self._spot(lambda reader: events.first_at(reader, plus(time, 0.001)) - 1)
 

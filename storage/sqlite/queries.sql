@@ -83,6 +83,9 @@ SELECT min(runnable_at) FROM executions WHERE runnable_at > ?;
 -- name: engine_beat
 INSERT INTO engines (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at;
 
+-- name: engines_alive
+SELECT count(*) FROM engines WHERE expires_at > ?;
+
 -- name: engine_leave
 DELETE FROM engines WHERE id = ?;
 

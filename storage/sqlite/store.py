@@ -116,7 +116,7 @@ async def open_for_writing(
             )
         undo.pop_all()
     ledgers = SqliteLedgers(
-        SqliteEngines(log.writer, clock),
+        SqliteEngines(log.writer, reader, clock),
         SqliteLeases(log.writer, clock),
         SqliteOrganizations(log.writer, reader),
         SqliteKeyUse(log.writer, reader),

@@ -96,6 +96,21 @@ async def test_an_engine_that_leaves_gives_its_runs_up_at_once(store: Store, aut
     assert await claimable(store, author) == ["of E1", "of E2", "of E3"]
 
 
+async def test_engines_live_from_a_beat_to_their_end_or_its_time(store: Store, clock: SetClock) -> None:
+    engines = store.ledgers.engines
+    assert await engines.alive() == 0
+    for engine, ttl in (("E1", 30), ("E2", 60), ("E3", 60)):
+        await engines.beat(engine, ttl)
+        await engines.beat(engine, ttl)
+    assert await engines.alive() == 3
+    await engines.leave("E3")
+    assert await engines.alive() == 2
+    clock.move(30)
+    assert await engines.alive() == 1
+    await engines.leave_all()
+    assert await engines.alive() == 0
+
+
 async def test_beats_outlive_a_restart(opener: Opener, tmp_path: Path, clock: SetClock) -> None:
     async with opened(opener, tmp_path, clock) as store:
         await Author(store.log, clock).run("a", runnable_at=START, engine="E1")

@@ -95,6 +95,30 @@ async def test_a_tail_from_the_future_waits_for_it(store: Store, author: Author)
     assert [event.position for event in await tail] == [6, 7]
 
 
+async def test_each_append_is_told_of_with_the_head(store: Store, author: Author) -> None:
+    told: list[int] = []
+    store.log.on_append(told.append)
+    await author.write("a", "x", "y")
+    await author.write("a", "z")
+    store.log.notice(7)
+    assert told == [2, 3]
+
+
+async def test_a_hint_moves_the_head_and_one_that_lies_is_found_out(store: Store, author: Author) -> None:
+    await author.write("a", "x")
+    store.log.notice(3)
+    assert store.log.head == 3
+    store.log.notice(2)
+    assert store.log.head == 3
+    tail = asyncio.ensure_future(follow(store, 1, 2))
+    async with asyncio.timeout(10):
+        while store.log.head != 1:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # The tail waits again; one that spins would never let go of the loop.
+        await author.write("a", "y")
+        assert [event.position for event in await tail] == [2]
+
+
 async def test_a_tail_ends_when_the_log_closes(opener: Opener, tmp_path: Path, clock: SetClock) -> None:
     async with opened(opener, tmp_path, clock) as store:
         await Author(store.log, clock).write("a", "x")

@@ -30,6 +30,17 @@ async def test_all_who_wait_are_woken_once_the_log_moves() -> None:
     await later
 
 
+async def test_what_was_taken_back_is_waited_for() -> None:
+    signal = Signal()
+    signal.notify(9)
+    signal.take_back(5)
+    waiting = asyncio.ensure_future(signal.wait(5, FOREVER))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    signal.notify(6)
+    await waiting
+
+
 async def test_waiting_ends_after_its_time() -> None:
     await Signal().wait(0, 0.0)
 

@@ -18,3 +18,14 @@ def test_a_ring_wakes_all_who_listen_and_nobody_who_comes_later_or_listens_elsew
     assert second.is_set()
     assert not doorbell.listen(3).is_set()
     assert not elsewhere.is_set()
+
+
+def test_a_ring_is_forwarded_once_and_one_from_elsewhere_is_not() -> None:
+    forwarded: list[int] = []
+    doorbell = Doorbell(forwarded.append)
+    rung, heard = doorbell.listen(3), doorbell.listen(4)
+    doorbell.ring(3)
+    doorbell.hear(4)
+    assert rung.is_set()
+    assert heard.is_set()
+    assert forwarded == [3]
