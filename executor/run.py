@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -23,9 +24,11 @@ from executor.ports import Clock, Conflict, EventLog, Metadata, NewEvent, Stream
 
 _logger = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 SHORT_WAIT_SECONDS = 2.0
 """A run whose next timer is nearer than this stays in memory instead of being parked and loaded again."""
-CANCEL_GRACE_SECONDS = 10.0
+CANCEL_GRACE_SECONDS = 5.0
 _STORE_RETRY_SECONDS = 0.5
 
 
@@ -52,6 +55,7 @@ class Run:
         self._mailbox: list[Input] = []
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._may_start = True
 
     def notice(self, version: int) -> None:
         """Somebody appended to the stream, up to this version."""
@@ -60,9 +64,14 @@ class Run:
             if version > self._version:
                 self._wake.set()
 
+    def drain(self) -> None:
+        """From now on nothing is started here; `drive` returns once what runs has ended and is recorded."""
+        self._may_start = False
+        self._wake.set()
+
     async def drive(self) -> None:
         try:
-            if await self._claim():
+            if self._may_start and await self._claim():
                 self._epoch = self._state.epoch
                 while await self._step():
                     pass
@@ -73,12 +82,12 @@ class Run:
 
     async def _claim(self) -> bool:
         """Becomes the owner, or stays it; False where there is nothing to own, or somebody else was faster."""
-        self._state, self._version = await self._log.load(self._stream)
+        await self._load()
         if self._state.status is None or self._state.is_ended or not self._is_due():
             return False
-        if not self._state.is_busy and self._state.engine == self._engine:
+        if self._state.holder is None and self._state.engine == self._engine:
             return True
-        if self._state.is_busy and self._state.engine not in (None, self._engine, self._former):
+        if self._state.holder not in (None, self._engine, self._former):
             return False
         decided = decide_claim(self._state, self._engine, self._clock.now())
         try:
@@ -96,11 +105,11 @@ class Run:
         """Takes what is in the mailbox and goes on; waits where there is nothing. False when it is over for now."""
         self._wake.clear()
         if self._seen > self._version:
-            self._state, self._version = await self._log.load(self._stream, (self._state, self._version))
+            await self._load()
         now = self._clock.now()
         taken, self._mailbox = self._mailbox, []
         due = [self._attempts.timer_due(self._state, id) for id, at in self._state.timers.items() if at <= now]
-        decided = decide_advance(self._state, self._epoch, [*taken, *due], now)
+        decided = decide_advance(self._state, self._epoch, [*taken, *due], now, may_start=self._may_start)
         if decided:
             try:
                 await self._append(decided)
@@ -109,9 +118,14 @@ class Run:
                 self._seen = max(self._seen, conflict.actual)
                 return True
             self._start(decided)
-        if self._state.is_ended:
+        if self._state.is_ended or not (self._may_start or self._state.running):
             return False
         return bool(self._mailbox) or await self._wait()
+
+    async def _load(self) -> None:
+        """Folds what is new in the stream."""
+        known = self._state, self._version
+        self._state, self._version = await self._patiently(lambda: self._log.load(self._stream, known))
 
     async def _append(self, decided: Sequence[Event]) -> None:
         """Appends durably; while the store is away, tries again with the same ids."""
@@ -125,15 +139,18 @@ class Run:
             workflow_id=run.workflow_id,
             execution_id=run.id,
         )
+        metadata = Metadata(actor="system", correlation_id=run.id)
+        (done,) = await self._patiently(lambda: self._log.append((append,), metadata))
+        self._state, self._version = done.state, done.version
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What the store answers, however long it is away."""
         while True:
             try:
-                done = (await self._log.append((append,), Metadata(actor="system", correlation_id=run.id)))[0]
+                return await work()
             except Unavailable as error:
                 _logger.warning("run.store_unavailable", execution_id=self.id, error=str(error))
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
-            else:
-                self._state, self._version = done.state, done.version
-                return
 
     def _start(self, decided: Sequence[Event]) -> None:
         """Runs what was just recorded as started, each beside the others."""
@@ -151,7 +168,7 @@ class Run:
 
     async def _wait(self) -> bool:
         """Until something arrives or comes due. False where the run can be parked: nothing runs, nothing is near."""
-        at = self._state.due_at
+        at = self._state.due_at if self._may_start else None
         left = seconds_between(self._clock.now(), at) if at is not None else None
         if not self._tasks and (left is None or left > SHORT_WAIT_SECONDS) and not self._wake.is_set():
             return False

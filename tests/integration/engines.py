@@ -131,7 +131,9 @@ class Stage:
         self.attempts = Attempts(self.registry, egress, sealer)
 
     def engine(self, id: str, *, log: EventLog | None = None, engines: Any = None, **more: Any) -> Engine:
+        """One that by default hands back at once, when it is stopped, what it is at."""
         ledger = engines or self.store.ledgers.engines
+        more = {"grace_seconds": 0} | more
         return Engine(id, log or self.store.log, self.store.reads, ledger, self.clock, self.attempts, **more)
 
     @asynccontextmanager

@@ -135,16 +135,19 @@ def decide_claim(state: State, engine: str, now: Instant) -> list[Event]:
     return decision.events
 
 
-def decide_advance(state: State, epoch: int, inputs: Sequence[Input], now: Instant) -> list[Event]:
+def decide_advance(
+    state: State, epoch: int, inputs: Sequence[Input], now: Instant, *, may_start: bool = True
+) -> list[Event]:
     """What follows from what arrived. Late results of a run that has ended change nothing.
 
+    An owner that is about to leave may start nothing: what is ready stays so, for the next owner to start.
     Raises `Stale` for another epoch or attempt than the run's: who says so no longer owns it.
     """
     if state.is_ended:
         return []
     if state.epoch != epoch:
         raise Stale(f"the run is at epoch {state.epoch}, not {epoch}")
-    decision = _Decision(state, now)
+    decision = _Decision(state, now, may_start)
     for input in inputs:
         decision.take(input)
     decision.advance()
@@ -175,9 +178,10 @@ def is_due(state: State, now: Instant) -> bool:
 class _Decision:
     """A decision in the making: the events so far, and the state as they leave it."""
 
-    def __init__(self, state: State, now: Instant) -> None:
+    def __init__(self, state: State, now: Instant, may_start: bool = True) -> None:
         self.state = copied(state)
         self.now = now
+        self.may_start = may_start
         self.events: list[Event] = []
 
     def emit(self, event: Event) -> None:
@@ -300,17 +304,21 @@ class _Decision:
                 return self._end_failed(self._too_long())
             if self.state.dead:
                 self._skip(next(iter(self.state.dead)))
-            elif self.state.ready:
-                self._start(next(iter(self.state.ready)))
-            elif due := [id for id, at in self.state.retries.items() if at <= self.now]:
-                self._start(due[0])
-            elif self.state.running or self.state.timers or self.state.retries:
+            elif startable := self._startable():
+                self._start(startable)
+            elif self.state.is_busy or self.state.timers or self.state.retries:
                 return None
             elif self.state.failure is not None:
                 return self._end_failed(self.state.failure)
             else:
                 return self._end_completed()
         return None
+
+    def _startable(self) -> str | None:
+        if not self.may_start:
+            return None
+        due = (id for id, at in self.state.retries.items() if at <= self.now)
+        return next(iter(self.state.ready), None) or next(due, None)
 
     def _skip(self, id: str) -> None:
         self.emit(events.ComponentSkipped(**self._component_facts(id, ComponentStatus.SKIPPED, settles=1)))

@@ -161,7 +161,7 @@ def _execution_row(state: State) -> ExecutionRow:
         started_at=state.started_at,
         completed_at=state.completed_at,
         runnable_at=state.runnable_at,
-        engine=state.engine if state.is_busy else None,
+        engine=state.holder,
         epoch=state.epoch,
         project_id=run.project_id,
         version=state.version,

@@ -156,6 +156,11 @@ class State:
         return bool(self.ready or self.dead or self.running)
 
     @property
+    def holder(self) -> str | None:
+        """The engine that is at a component of the run now; where there is none, any engine may take what is due."""
+        return self.engine if self.running else None
+
+    @property
     def deadline(self) -> Instant | None:
         limit = self.map.definition.max_execution_time
         return plus(self.started_at, limit) if limit is not None and self.started_at is not None else None

@@ -112,10 +112,13 @@ class Play:
     def claim(self, engine: str = "engine-1") -> Play:
         return self._happen(decide_claim(self.state, engine, self.now))
 
-    def take(self, *inputs: Input, epoch: int | None = None) -> Play:
-        return self._happen(
-            decide_advance(self.state, self.state.epoch if epoch is None else epoch, inputs, self.now)
-        )
+    def take(self, *inputs: Input, epoch: int | None = None, may_start: bool = True) -> Play:
+        said = self.state.epoch if epoch is None else epoch
+        return self._happen(decide_advance(self.state, said, inputs, self.now, may_start=may_start))
+
+    def drain(self, *inputs: Input) -> Play:
+        """They arrive at an engine that is about to leave."""
+        return self.take(*inputs, may_start=False)
 
     def complete(
         self, *ids: str, output: Any = None, to: Sequence[str] | None = None, logs: Sequence[str] = ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from msgspec import structs
@@ -118,6 +119,38 @@ def test_a_takeover_past_the_deadline_cancels_what_the_dead_engine_was_at() -> N
         like(events.ExecutionFailed, status="failed"),
     )
     assert {str(known.status) for known in outcome.state.components.values()} == {"completed", "cancelled"}
+
+
+# an engine that is about to leave
+
+
+def test_an_engine_that_leaves_records_results_and_starts_nothing() -> None:
+    play = at("start > a > b", "start > c")
+    play.given.when(partial(decide_advance, may_start=False), 1, [play.completed("a")], play.now).then(
+        like(events.ComponentCompleted, component_id="a", status="completed")
+    )
+    play.drain(play.completed("a")).drain(play.completed("c"))
+    assert (play.running, list(play.state.ready)) == ([], ["b"])
+    play.claim("engine-2")
+    assert [event.type for event in play.latest] == ["execution.reclaimed", "component.started"]
+    assert (play.running, play.attempt("b"), play.state.epoch) == (["b"], 1, 2)
+
+
+def test_an_engine_that_leaves_skips_what_is_dead_and_ends_what_is_over() -> None:
+    play = at("start > a ?> b > c")
+    play.drain(play.completed("a", to=[]))
+    assert play.statuses() == {"start": "completed", "a": "completed", "b": "skipped", "c": "skipped"}
+    assert play.status == "completed"
+    play = at("start > a", "start > b")
+    assert play.drain(play.failed("a")).status == "failed"
+
+
+def test_an_engine_that_leaves_makes_no_next_attempt_although_it_is_due() -> None:
+    play = at("start > a", retry={"a": RetryPolicy(max_attempts=2, initial_delay_seconds=5)})
+    play.fail("a", temporary=True).tick(6).drain()
+    assert (play.latest, play.status, play.runnable_in()) == ([], "running", 0)
+    play.claim("engine-2")
+    assert (play.running, play.attempt("a")) == (["a"], 2)
 
 
 def test_there_is_nothing_to_claim_of_what_ended_or_never_was() -> None:

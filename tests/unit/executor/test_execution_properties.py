@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -56,7 +57,10 @@ class Director:
         self.data, self.may_cancel = data, may_cancel
         self.play = Play(definition)
         self.engines = 0
+        self.is_leaving = False
         self.seen: list[State] = [self.play.state]
+        self.left: list[State] = []
+        """Those of `seen` that an engine brought about that was about to leave."""
 
     def choose(self, *options: Any) -> Any:
         return self.data.draw(st.sampled_from(options))
@@ -67,21 +71,32 @@ class Director:
                 return self.play
             self.act()
             self.seen.append(self.play.state)
+            if self.is_leaving:
+                self.left.append(self.play.state)
         raise AssertionError(f"the run did not end: {self.play.types[-20:]}")
 
     def act(self) -> None:
         play = self.play
-        if self.engines == 0 or (self.engines < MOST_ENGINES and self.data.draw(st.integers(0, 9)) == 9):
-            self.engines += 1
-            play.claim(f"engine-{self.engines}")
+        may_change = self.engines < MOST_ENGINES
+        if self.engines == 0 or (may_change and self.data.draw(st.integers(0, 9)) == 9):
+            self.claim()
+        elif self.is_leaving and not play.running:
+            play.tick(play.runnable_in() or 0.0)
+            self.claim()
         elif self.may_cancel and self.data.draw(st.integers(0, 19)) == 19:
             play.cancel()
         elif play.running:
-            play.take(*(self.result(id) for id in self.some(play.running)))
+            self.is_leaving = self.is_leaving or (may_change and self.data.draw(st.integers(0, 9)) == 9)
+            play.take(*(self.result(id) for id in self.some(play.running)), may_start=not self.is_leaving)
         else:
             assert play.state.due_at is not None, "nothing runs and nothing is due, but the run goes on"
             play.tick(play.runnable_in() or 0.0)
             play.take(*(self.due(id) for id in list(play.state.timers)))
+
+    def claim(self) -> None:
+        self.engines += 1
+        self.is_leaving = False
+        self.play.claim(f"engine-{self.engines}")
 
     def some(self, ids: list[str]) -> list[str]:
         return list(self.data.draw(st.permutations(ids)))[: self.data.draw(st.integers(1, len(ids)))]
@@ -207,11 +222,29 @@ def test_nothing_changes_what_has_ended(data: st.DataObject) -> None:
 @FEW
 def test_at_every_moment_someone_or_some_time_brings_the_run_on(data: st.DataObject) -> None:
     """No wake-up is lost: a live run is busy (its owner, or whoever takes over, goes on) or has a time to wake."""
-    for state in directed(data).seen:
+    director = directed(data)
+    for state in director.seen:
         assert state.is_ended or state.runnable_at is not None
         if state.started_at is not None:
-            assert not state.ready, "what is ready starts in the same append"
+            was_left = any(state is each for each in director.left)
+            assert was_left or not state.ready, "what is ready starts in the same append"
             assert not state.dead, "what is dead is skipped in the same append"
+            assert (state.holder is not None) == bool(state.running), "nobody holds it but who is at something"
+            assert not state.ready or state.runnable_at == state.updated_at, "what is ready is due at once"
+
+
+@given(st.data())
+@FEW
+def test_engines_that_leave_make_no_attempt_more_than_one_that_stays(data: st.DataObject) -> None:
+    director = directed(data)
+    play, cut_short = director.play, 0
+    for before, after in pairwise(director.seen):
+        if after.epoch > before.epoch:
+            cut_short += len(before.running)
+    attempts = len(play.of(events.ComponentStarted))
+    first = len({event.component_id for event in play.of(events.ComponentStarted)})
+    again = len(play.of(events.ComponentRetryScheduled))
+    assert attempts <= first + again + cut_short
 
 
 @given(st.data())

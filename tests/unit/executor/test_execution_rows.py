@@ -96,6 +96,14 @@ def test_a_parked_execution_is_held_by_no_engine() -> None:
     assert (row.engine, row.epoch, row.runnable_at) == (None, 1, plus(START, 60))
 
 
+def test_an_execution_that_an_engine_left_ready_is_held_by_nobody_and_due_at_once() -> None:
+    play = Play(flow("start > a", "start > b > c")).claim().complete("start")
+    row, _ = execution_row(play.drain(play.completed("b")).state)
+    assert (row.engine, row.runnable_at) == ("engine-1", START), "it is still at a"
+    row, _ = execution_row(play.tick(5).drain(play.completed("a")).state)
+    assert (row.engine, row.epoch, row.runnable_at) == (None, 1, plus(START, 5))
+
+
 def test_only_components_that_changed_have_rows() -> None:
     play = Play(flow("start > a", "start > b")).claim().complete("start")
     before = play.state
