@@ -120,6 +120,7 @@ class Appended(Struct, frozen=True, kw_only=True):
 class EventQuery(Struct, frozen=True, kw_only=True):
     """Which events to read. `after` and `before` are positions, both exclusive; `types` are patterns such as
     `execution.*`, `*.failed`, `workflow.created`, any of which may match; times are start-inclusive, end-exclusive.
+    The first `offset` events that match are skipped.
     """
 
     after: int = 0
@@ -132,6 +133,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
     end_time: Instant | None = None
     descending: bool = False
     limit: int = 500
+    offset: int = 0
 
 
 class EventLog(Protocol):

@@ -101,37 +101,53 @@ def first_at(connection: sqlite3.Connection, time: Instant) -> int:
 
 
 def select(query: EventQuery, span: Span, types: list[str] | None) -> tuple[str, list[Any]]:
-    """The SQL of a query and its parameters. `+` before a column keeps SQLite from choosing its index: of several
-    filters the most selective one leads, and the others are checked on the events that it finds."""
-    where = ["position > ?"]
-    params: list[Any] = [span.after]
-    if span.before is not None:
-        where.append("position < ?")
-        params.append(span.before)
-    led = False
-    for column, value in (("execution_id", query.execution_id), ("workflow_id", query.workflow_id)):
-        if value is not None:
-            where.append(f"{'+' if led else ''}{column} = ?")
-            params.append(value)
-            led = True
-    if query.organization_id is not None:
-        where.append(f"{'+' if led or types is not None else ''}organization_id = ?")
-        params.append(query.organization_id)
+    """The SQL of a query and its parameters. The most selective filter leads; `types` are those that its patterns
+    match, null for no such filter (of a workflow they are always named). `+` before a column keeps SQLite from
+    choosing its index.
+
+    An execution is small: what else is asked is checked on its events. A workflow and an organization are not: they
+    have an index with the type in it, so that a type that is rare here and common elsewhere is found by a seek.
+    """
     order = "DESC" if query.descending else "ASC"
-    tail = f"ORDER BY position {order} LIMIT {int(query.limit)}"
-    if types is not None and not led:
-        return _by_type(types, " AND ".join(where), params, tail)
+    within, positions = _within(span)
+    if query.execution_id is not None:
+        where, params = ["execution_id = ?", *within], [query.execution_id, *positions]
+        lead: tuple[str, str] | None = None
+    else:
+        lead = ("workflow_id", query.workflow_id or "") if query.workflow_id is not None else None
+        if lead is None and query.organization_id is not None:
+            lead = ("organization_id", query.organization_id)
+        where, params = ([f"{lead[0]} = ?", *within], [lead[1], *positions]) if lead else (within, positions)
+    for column, value in (("workflow_id", query.workflow_id), ("organization_id", query.organization_id)):
+        if value is not None and (lead is None or column != lead[0]):
+            where.append(f"+{column} = ?")
+            params.append(value)
+    if types is not None and query.execution_id is None:
+        return _merged(types, " AND ".join(where), params, order, query)
     if types is not None:
         where.append(f"+type IN ({', '.join('?' * len(types))})")
         params.extend(types)
-    return f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(where)} {tail}", params
+    chosen = f"SELECT position FROM events WHERE {' AND '.join(where)} ORDER BY position {order} LIMIT ? OFFSET ?"
+    return _whole(chosen, order), [*params, query.limit, query.offset]
 
 
-def _by_type(types: list[str], where: str, params: list[Any], tail: str) -> tuple[str, list[Any]]:
-    """Each type's index entries are in order of position: take the first of each, then the first of those."""
+def _within(span: Span) -> tuple[list[str], list[Any]]:
+    if span.before is None:
+        return ["position > ?"], [span.after]
+    return ["position > ?", "position < ?"], [span.after, span.before]
+
+
+def _merged(types: list[str], where: str, params: list[Any], order: str, query: EventQuery) -> tuple[str, list[Any]]:
+    """Each type's index entries are in order of position, and SQLite merges them as they come: it reads no more than
+    are asked for, and one of each type."""
     if not types:
         return f"SELECT {COLUMNS} FROM events WHERE false", []
-    one = f"SELECT position FROM (SELECT position FROM events WHERE type = ? AND {where} {tail})"
-    some = f"SELECT position FROM ({' UNION ALL '.join([one] * len(types))}) {tail}"
-    sql = f"SELECT {COLUMNS} FROM events WHERE position IN ({some}) {tail}"
-    return sql, [value for type in types for value in (type, *params)]
+    one = f"SELECT position FROM events WHERE type = ? AND {where}"
+    chosen = f"{' UNION ALL '.join([one] * len(types))} ORDER BY position {order} LIMIT ? OFFSET ?"
+    values = [value for type in types for value in (type, *params)]
+    return _whole(chosen, order), [*values, query.limit, query.offset]
+
+
+def _whole(chosen: str, order: str) -> str:
+    """Positions first, from indexes alone where there are no other filters: what an offset skips is never read."""
+    return f"SELECT {COLUMNS} FROM events WHERE position IN ({chosen}) ORDER BY position {order}"

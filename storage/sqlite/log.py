@@ -62,11 +62,19 @@ class LogReader:
         return self._spot(lambda reader: events.first_at(reader, plus(time, 0.001)) - 1)
 
     async def read(self, query: EventQuery) -> list[Recorded]:
-        types = None
-        if query.types and "*" not in query.types:
-            types = expand(query.types, self._spot(_types))
-        sql, params = events.select(query, self._spot(lambda reader: events.span(reader, query)), types)
+        sql, params = events.select(query, self._spot(lambda reader: events.span(reader, query)), self._wanted(query))
         return events.from_rows(await self._pool.rows(sql, params))
+
+    def _wanted(self, query: EventQuery) -> list[str] | None:
+        """The types that a query is about, null for all. Those of a workflow are always named: its index has them."""
+        is_workflow = query.workflow_id is not None and query.execution_id is None
+        if not is_workflow and (not query.types or "*" in query.types):
+            return None
+        types = self._spot(_types)
+        wanted = expand(query.types, types)
+        if is_workflow:
+            return types if wanted is None else wanted
+        return None if wanted is not None and len(wanted) == len(types) else wanted
 
     async def at(self, position: int) -> Recorded | None:
         row = self._spot(lambda reader: reader.execute(events.query("at"), (position,)).fetchone())

@@ -79,6 +79,11 @@ CASES: dict[str, tuple[EventQuery, Chosen]] = {
         EventQuery(types=("note.*",), organization_id="another", after=7),
         lambda event: event.type != "run.changed" and event.organization_id == "another" and event.position > 7,
     ),
+    "types of a workflow": (
+        EventQuery(workflow_id="W2", types=("note.*",), after=7),
+        lambda event: event.workflow_id == "W2" and event.type != "run.changed" and event.position > 7,
+    ),
+    "no such type of a workflow": (EventQuery(workflow_id="W2", types=("not.*",)), lambda event: False),
     "an execution of a workflow": (
         EventQuery(workflow_id="W2", execution_id="X3", organization_id=ORG, types=("run.changed",)),
         lambda event: event.workflow_id == "W2" and event.execution_id == "X3" and event.organization_id == ORG,
@@ -100,11 +105,20 @@ async def test_a_query_backwards_and_with_a_limit(store: Store, log: list[Record
     assert await store.log.read(replace(query, limit=3)) == expected[:3]
     assert await store.log.read(replace(query, descending=True)) == expected[::-1]
     assert await store.log.read(replace(query, descending=True, limit=3)) == expected[::-1][:3]
+    assert await store.log.read(replace(query, offset=2, limit=3)) == expected[2:5]
+    assert await store.log.read(replace(query, descending=True, offset=2)) == expected[::-1][2:]
 
 
 async def test_the_cases_are_not_empty_by_mistake(log: list[Recorded]) -> None:
     empty = {name for name, (_, matches) in CASES.items() if not any(map(matches, log))}
-    assert empty == {"nothing between", "unknown", "no such type", "before all", "after all"}
+    assert empty == {
+        "nothing between",
+        "unknown",
+        "no such type",
+        "no such type of a workflow",
+        "before all",
+        "after all",
+    }
 
 
 async def test_an_empty_log_answers_every_query(store: Store) -> None:

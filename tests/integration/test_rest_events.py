@@ -159,5 +159,6 @@ async def test_one_organization_never_sees_the_events_of_another(admin: Client, 
     event = (await admin.events(workflow_id=workflow["id"]))[0]
     stranger = await hub.client()
     assert await positions(stranger, workflow_id=workflow["id"]) == []
+    assert await positions(stranger, workflow_id=workflow["id"], types="workflow.created") == []
     assert (await stranger.get(f"/events/{event['position']}")).status == 404
     assert all(e["organization_id"] == stranger.organization_id for e in await stranger.events())

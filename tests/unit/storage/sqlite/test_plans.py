@@ -36,27 +36,43 @@ def plan(database: sqlite3.Connection, sql: str, params: Any = ()) -> str:
     return " | ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", params))
 
 
+BY_ORGANIZATION = "COVERING INDEX events_organization_type (organization_id=? AND type=? AND rowid>? AND rowid<?)"
+BY_WORKFLOW = "INDEX events_workflow_type (workflow_id=? AND type=? AND rowid>? AND rowid<?)"
 EVENTS = {
-    "nothing": (EventQuery(), "INTEGER PRIMARY KEY"),
-    "organization": (EventQuery(organization_id="O"), "events_organization"),
-    "workflow": (EventQuery(workflow_id="W", organization_id="O"), "events_workflow"),
-    "execution": (EventQuery(execution_id="X", workflow_id="W", organization_id="O"), "events_execution"),
-    "types": (EventQuery(types=("a.*",), organization_id="O"), "events_type"),
-    "types of a workflow": (EventQuery(types=("a.*",), workflow_id="W"), "events_workflow"),
+    "nothing": (EventQuery(), "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    "organization": (
+        EventQuery(organization_id="O"),
+        "COVERING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+    ),
+    "workflow": (EventQuery(workflow_id="W", organization_id="O"), BY_WORKFLOW),
+    "execution": (
+        EventQuery(execution_id="X", workflow_id="W", organization_id="O"),
+        "events_execution (execution_id=? AND rowid>? AND rowid<?)",
+    ),
+    "types": (EventQuery(types=("a.*",)), "COVERING INDEX events_type (type=? AND rowid>? AND rowid<?)"),
+    "types of an organization": (EventQuery(types=("a.*",), organization_id="O"), BY_ORGANIZATION),
+    "types of a workflow": (EventQuery(types=("a.*",), workflow_id="W", organization_id="O"), BY_WORKFLOW),
+    "types of an execution": (
+        EventQuery(types=("a.*",), execution_id="X", organization_id="O"),
+        "events_execution (execution_id=? AND rowid>? AND rowid<?)",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", EVENTS)
 @pytest.mark.parametrize("descending", [False, True])
 def test_events(database: sqlite3.Connection, name: str, descending: bool) -> None:
+    """Each seeks to its position in an index that is in order already, whatever lies before it, and takes from there
+    on: at ten million events it reads as much as at ten thousand."""
     query, index = EVENTS[name]
-    types = ["a.b", "a.c"] if query.types else None
+    types = ["a.b", "a.c", "a.d"] if query.types or name == "workflow" else None
     sql, params = events.select(replace(query, descending=descending), events.Span(5, 50), types)
     found = plan(database, sql, params)
-    assert index in found
-    assert "SCAN events" not in found
-    if name != "types":
-        assert "TEMP B-TREE" not in found
+    named = types is not None and query.execution_id is None
+    assert found.count(index) == (3 if named else 1)
+    assert found.count("MERGE (UNION ALL)") == (2 if named else 0)
+    assert "SCAN" not in found
+    assert "TEMP B-TREE" not in found
 
 
 ROWS = {
