@@ -41,6 +41,9 @@ from executor.ports.reads import Range as Range
 from executor.ports.reads import Reads as Reads
 from executor.ports.reads import RowQuery as RowQuery
 from executor.ports.reads import Where as Where
+from executor.ports.replays import Replay as Replay
+from executor.ports.replays import ReplayQuery as ReplayQuery
+from executor.ports.replays import Replays as Replays
 from executor.ports.store import Clock as Clock
 from executor.ports.store import Ledgers as Ledgers
 from executor.ports.store import Store as Store

@@ -13,7 +13,8 @@ from executor.domain.values import Instant
 class Delivery(Struct, frozen=True, kw_only=True):
     """One event on its way to one endpoint. `position` is null for a test event, which has its `body` here.
 
-    `status` is pending, in_flight, retrying, succeeded, exhausted or cancelled.
+    `status` is pending, in_flight, retrying, succeeded, exhausted or cancelled. `replay_id` names the replay that it
+    belongs to, null for what is live.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     completed_at: Instant | None = None
     lease_until: Instant | None = None
     body: bytes | None = None
+    replay_id: str | None = None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -100,7 +102,8 @@ class Deliveries(Protocol):
     ) -> list[Delivery]:
         """Takes due deliveries of these endpoints, oldest first: pending or retrying ones whose time has come, and
         in-flight ones whose lease ran out. Never more than `max_in_flight` of an endpoint under way at once; of an
-        ordered one only the oldest that has not ended. They come back as in_flight with `attempt_count` raised."""
+        ordered one only the oldest that has not ended: of what is live, else of what is replayed, one replay after
+        another. They come back as in_flight with `attempt_count` raised."""
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """Writes attempts and what they made of their deliveries, in one transaction. One that was claimed again

@@ -10,6 +10,7 @@ from executor.ports.deliveries import Deliveries
 from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations
 from executor.ports.log import EventLog
 from executor.ports.reads import Reads
+from executor.ports.replays import Replays
 
 
 class Ledgers(Protocol):
@@ -25,6 +26,8 @@ class Ledgers(Protocol):
     def key_use(self) -> KeyUse: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def replays(self) -> Replays: ...
 
 
 class Store(Protocol):

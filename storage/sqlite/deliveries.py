@@ -43,13 +43,13 @@ class SqliteDeliveries:
             found = db.execute(queries()["checkpoint"], (name,)).fetchone()
             if (found[0] if found is not None else 0) != since:
                 raise CheckpointMoved(name, since)
-            _add(db, deliveries)
+            add(db, deliveries)
             db.execute(queries()["set_checkpoint"], (name, checkpoint))
 
         await self._writer.run(write)
 
     async def add(self, deliveries: Sequence[Delivery]) -> None:
-        await self._writer.run(lambda db: _add(db, deliveries))
+        await self._writer.run(lambda db: add(db, deliveries))
 
     async def claim(
         self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
@@ -102,7 +102,8 @@ class SqliteDeliveries:
         return attempts
 
 
-def _add(db: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
+def add(db: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
+    """Those whose id exists are left alone."""
     rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
     insert(db, f"deliveries({_COLUMNS}, due_at)", rows, "ON CONFLICT (id) DO NOTHING")
 
@@ -122,14 +123,20 @@ def _claim(
         if not is_due or free <= 0:
             continue
         if of[webhook_id].ordered:
-            rows = db.execute(queries()["due_in_order"], (webhook_id, now, shard))
+            rows = [] if under_way else _next_in_order(db, webhook_id, now, shard)
         else:
-            rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, free))
+            rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, free)).fetchall()
         due += ((due_at, position or 0, id) for id, due_at, position in rows)
     ids = [id for _, _, id in sorted(set(due))[:limit]]
     select_in(db, queries()["take"], ids, lease_until)
     taken = {delivery.id: delivery for delivery in _deliveries(db, ids)}
     return [taken[id] for id in ids]
+
+
+def _next_in_order(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int) -> list[Any]:
+    """What is live goes before what is replayed, so that a long replay holds nothing up."""
+    named = (queries()[name] for name in ("due_in_order", "replayed_due_in_order"))
+    return next(filter(None, (db.execute(sql, (webhook_id, now, shard)).fetchall() for sql in named)), [])
 
 
 def _settle(db: sqlite3.Connection, settled: Sequence[Settled]) -> None:

@@ -11,6 +11,7 @@ from executor.ports import Clock, Organization
 from storage.errors import Unstorable
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours
+from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.statements import insert, queries, select_in
 from storage.sqlite.writer import Writer
 
@@ -111,6 +112,7 @@ class SqliteLedgers(NamedTuple):
     organizations: SqliteOrganizations
     key_use: SqliteKeyUse
     deliveries: SqliteDeliveries
+    replays: SqliteReplays
 
 
 def _organization(connection: sqlite3.Connection, query: str, key: str) -> Organization | None:

@@ -136,11 +136,20 @@ ORDER BY due_at, position, id
 LIMIT ?;
 
 -- name: due_in_order
--- The oldest that has not ended, if it is due.
+-- The oldest that has not ended, if it is due; what is replayed has an order of its own.
 SELECT id, due_at, position FROM (
     SELECT id, due_at, position, shard FROM deliveries
-    WHERE webhook_id = ? AND due_at IS NOT NULL
+    WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NULL
     ORDER BY position, id
+    LIMIT 1
+) WHERE due_at <= ? AND shard = ?;
+
+-- name: replayed_due_in_order
+-- The same of what is replayed: one replay after another.
+SELECT id, due_at, position FROM (
+    SELECT id, due_at, position, shard FROM deliveries
+    WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NOT NULL
+    ORDER BY replay_id, position, id
     LIMIT 1
 ) WHERE due_at <= ? AND shard = ?;
 
@@ -198,6 +207,27 @@ WITH RECURSIVE shards (shard) AS (
 SELECT shard FROM shards
 WHERE shard IS NOT NULL
   AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.shard = shards.shard AND due_at <= ?);
+
+-- name: replay
+SELECT {columns} FROM replays WHERE id = ?;
+
+-- name: replays_open
+SELECT {columns} FROM replays WHERE completed_at IS NULL ORDER BY id;
+
+-- name: replay_advance
+UPDATE replays SET status = 'running', position = ?, processed = processed + ?
+WHERE id = ? AND position = ? AND completed_at IS NULL;
+
+-- name: replay_end
+UPDATE replays SET status = ?, completed_at = ?, error = ? WHERE id = ? AND completed_at IS NULL;
+
+-- name: replay_waiting
+SELECT count(*) FROM deliveries WHERE replay_id = ? AND due_at IS NOT NULL;
+
+-- name: replay_cancel_waiting
+UPDATE deliveries
+SET status = 'cancelled', completed_at = ?, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+WHERE replay_id = ? AND due_at IS NOT NULL;
 
 -- name: attempts
 SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body

@@ -25,6 +25,7 @@ from storage.sqlite.log import LogReader, SqliteLog
 from storage.sqlite.migrate import check, migrate, migrations
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.reads import SqliteReads
+from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.statements import queries
 from storage.sqlite.writer import Writer
 
@@ -121,6 +122,7 @@ async def open_for_writing(
         SqliteOrganizations(log.writer, reader),
         SqliteKeyUse(log.writer, reader),
         SqliteDeliveries(log.writer, reader, parts.pool),
+        SqliteReplays(log.writer, reader, parts.pool),
     )
     return SqliteStore(parts, lock, log, SqliteReads(reader, parts.pool, clock), ledgers)
 
