@@ -65,6 +65,9 @@ async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[
     with _usable(settings.data_dir):
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = await open_store(database_url(settings), AGGREGATES, clock=clock)
+    if not isinstance(store, SqliteStore):
+        await store.close()
+        raise StorageError("a hub on PostgreSQL is not in this version")
     try:
         with _usable(settings.data_dir):
             key = secret_key(settings, is_new=store.log.head == 0)

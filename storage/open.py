@@ -10,17 +10,25 @@ from urllib.parse import unquote, urlsplit
 from executor.ports import Aggregate, Clock
 from storage.codec import CODEC, Codec
 from storage.errors import WrongDatabase
+from storage.postgres.store import PostgresStore, open_postgres
 from storage.sqlite.store import ReadOnlyStore, SqliteStore, open_for_reading, open_for_writing
 
 
 async def open_store(
     url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
-) -> SqliteStore:
-    """Opens for writing: `sqlite:///relative/path` or `sqlite:////absolute/path`.
+) -> SqliteStore | PostgresStore:
+    """Opens for writing: `sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://…`, which may name a
+    socket's directory (`?host=/directory`).
 
     Raises `Locked` where another process has it, `WrongDatabase` for another URL or file, `Unavailable`.
     """
+    if is_postgres(url):
+        return await open_postgres(url, aggregates, clock=clock, codec=codec)
     return await open_for_writing(sqlite_path(url), aggregates, clock=clock, codec=codec)
+
+
+def is_postgres(url: str) -> bool:
+    return urlsplit(url).scheme in ("postgresql", "postgres")
 
 
 async def open_readonly(
@@ -33,10 +41,8 @@ async def open_readonly(
 def sqlite_path(url: str) -> Path:
     """The file of a `sqlite:///` URL; raises `WrongDatabase` for any other."""
     parts = urlsplit(url)
-    if parts.scheme.partition("+")[0] in ("postgresql", "postgres"):
-        raise WrongDatabase("postgresql is not available in this version; use sqlite:///path")
     path = unquote(parts.path.removeprefix("/"))
     if parts.scheme != "sqlite" or parts.netloc or not path:
         shown = f"{parts.scheme}:" if parts.scheme else "the text"
-        raise WrongDatabase(f"{shown} is not a database URL of this version; use sqlite:///path")
+        raise WrongDatabase(f"{shown} is not a database URL; use sqlite:///path or postgresql://…")
     return Path(path)

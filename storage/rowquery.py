@@ -64,6 +64,8 @@ def _condition(of: Shape, where: Where, dialect: Dialect) -> Sql:
             return Sql(f"{of.check(column)} IS NULL")
         case Eq(column, value):
             return Sql(f"{of.check(column)} = ?", (value,))
+        case In(_, ()):
+            return Sql("false")
         case In(column, values):
             return Sql(f"{of.check(column)} IN ({', '.join('?' * len(values))})", values)
         case Range(column, start, end):

@@ -7,6 +7,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar, get_args, get_type_hints
 
+from msgspec import Struct
+
 from executor.ports import Row
 
 R = TypeVar("R", bound=Row)
@@ -20,7 +22,7 @@ alone."""
 class Shape(NamedTuple):
     """What a backend has to know of a kind of row to write its SQL. Built from the Struct alone.
 
-    `changing` are the columns that an update of a row writes.
+    `changing` are the columns that an update of a row writes; `kinds` what a column holds: str, int, or bytes.
     """
 
     table: str
@@ -28,6 +30,7 @@ class Shape(NamedTuple):
     columns: tuple[str, ...]
     changing: tuple[str, ...]
     nullable: frozenset[str]
+    kinds: dict[str, type]
     casts: tuple[tuple[str, Callable[[Any], Any]], ...]
 
     def check(self, column: str) -> str:
@@ -48,7 +51,13 @@ def shape(row: type[Row]) -> Shape:
             casts.append((column, cast))
     nullable = frozenset(column for column in columns if type(None) in get_args(hints[column]))
     changing = tuple(column for column in columns if column not in _FIXED and column not in row.key)
-    return Shape(row.table, row.key, columns, changing, nullable, tuple(casts))
+    return Shape(row.table, row.key, columns, changing, nullable, kinds(row), tuple(casts))
+
+
+def kinds(struct: type[Struct]) -> dict[str, type]:
+    """What each field of a Struct is in a database: str, int, or bytes."""
+    hints = get_type_hints(struct)
+    return {field: _kind(hints[field]) for field in struct.__struct_fields__}
 
 
 def build(row: type[R], values: Sequence[Any]) -> R:
@@ -58,6 +67,11 @@ def build(row: type[R], values: Sequence[Any]) -> R:
         if fields[column] is not None:
             fields[column] = cast(fields[column])
     return row(**fields)
+
+
+def _kind(hint: Any) -> type:
+    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and kind is not type(None)]
+    return next((of for of in (bytes, int) if any(issubclass(kind, of) for kind in kinds)), str)
 
 
 def _cast(hint: Any) -> Callable[[Any], Any] | None:

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Final
 
+from storage import sql
 from storage.errors import WrongDatabase
+from storage.sql import Migration
 
 APPLICATION_ID: Final = 0x52756E63
 """`Runc`: in the header of every database of ours (PRAGMA application_id)."""
 
 
-class Migration(NamedTuple):
-    version: int
-    name: str
-    sql: str
-
-
 def migrations() -> tuple[Migration, ...]:
-    """Every step there is, in order: `0001_initial.sql` is version 1."""
-    found = (entry for entry in files("storage.sqlite.migrations").iterdir() if entry.name.endswith(".sql"))
-    steps = (
-        Migration(int(entry.name[:4]), entry.name.removesuffix(".sql"), entry.read_text("utf-8")) for entry in found
-    )
-    return tuple(sorted(steps))
+    """Every step there is, in order."""
+    return sql.migrations("storage.sqlite.migrations")
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -10,12 +10,12 @@ SQLite's JSON cuts a text at U+0000.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final
+
+from storage.sql import named
 
 Values = Sequence[Any]
 
@@ -74,9 +74,6 @@ def _padded(count: int) -> int:
     return 1 << max(0, count - 1).bit_length()
 
 
-@cache
 def queries() -> dict[str, str]:
-    """The statements of `queries.sql` by their names: each stands under a line `-- name: …`."""
-    text = files("storage.sqlite").joinpath("queries.sql").read_text("utf-8")
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
-    return {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    """The statements of `queries.sql` by their names."""
+    return named("storage.sqlite")

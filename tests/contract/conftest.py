@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from executor.ports import Clock, Store
 from storage.open import open_store
 from tests.contract.notes import AGGREGATES, CODEC, Author, SetClock
+from tests.postgres import PostgresServer
 
 Opener = Callable[[Path, Clock], Awaitable[Store]]
 """(an empty directory, or one with a store that was closed; a clock) → a store."""
@@ -20,9 +21,21 @@ async def open_sqlite(directory: Path, clock: Clock) -> Store:
     return await open_store(f"sqlite:///{directory}/log.db", AGGREGATES, clock=clock, codec=CODEC)
 
 
-@pytest.fixture(params=[open_sqlite], ids=["sqlite"], scope="session")
-def opener(request: pytest.FixtureRequest) -> Opener:
-    return request.param  # type: ignore[no-any-return]
+@pytest.fixture(params=["sqlite", "postgres"])
+async def opener(request: pytest.FixtureRequest) -> AsyncIterator[Opener]:
+    if request.param == "sqlite":
+        yield open_sqlite
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    async with AsyncExitStack() as databases:
+        urls: dict[Path, str] = {}
+
+        async def open_postgres(directory: Path, clock: Clock) -> Store:
+            if directory not in urls:
+                urls[directory] = await databases.enter_async_context(server.database())
+            return await open_store(urls[directory], AGGREGATES, clock=clock, codec=CODEC)
+
+        yield open_postgres
 
 
 @pytest.fixture

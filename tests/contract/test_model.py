@@ -64,7 +64,7 @@ class Model:
         return None
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batches=batches)
 def test_the_store_does_what_the_model_does(opener: Opener, batches: list[list[list[Part]]]) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -19,16 +19,17 @@ def test_urls_name_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://host/db", "postgres://host/db", "postgresql+asyncpg://u:secret@host/db"]
-)
-def test_postgresql_is_not_there_yet(url: str) -> None:
-    with pytest.raises(WrongDatabase, match="postgresql is not available in this version") as caught:
-        sqlite_path(url)
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["", "log.db", "/log.db", "sqlite://", "sqlite:///", "sqlite://host/db", "mysql://u:secret@h/d"]
+    "url",
+    [
+        "",
+        "log.db",
+        "/log.db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://host/db",
+        "mysql://u:secret@h/d",
+        "postgresql+asyncpg://u:secret@h/d",
+    ],
 )
 def test_any_other_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(WrongDatabase, match="use sqlite:///path") as caught:

@@ -1,0 +1,186 @@
+"""The ledger of deliveries on PostgreSQL: what is due to whom, what is under way, what came of each attempt.
+
+The limits of an endpoint are kept here: claims of one shard go one after the other, whichever process they come from.
+"""
+# ruff: noqa: S608 - the text comes from our own types, checked; every value is a parameter
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec.structs import astuple
+
+from executor.domain.values import Instant
+from executor.ports import Attempt, CheckpointMoved, Delivery, DeliveryQuery, EndpointLimits, Settled
+from storage.postgres.connection import Connection, Pool, arrays, numbered
+from storage.postgres.values import back, columns
+from storage.rows import kinds
+from storage.sql import named
+
+_COLUMNS: Final = ", ".join(Delivery.__struct_fields__)
+_ATTEMPT_COLUMNS: Final = ", ".join(Attempt.__struct_fields__)
+_TYPES: Final = {str: "text", int: "bigint", bytes: "bytea"}
+_ENDED: Final = frozenset({"succeeded", "exhausted", "cancelled"})
+
+
+class PostgresDeliveries:
+    """Implements `ports.Deliveries`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def checkpoint(self, name: str) -> int:
+        return int(await self._pool.value(_sql("checkpoint"), name) or 0)
+
+    async def fan_out(self, name: str, since: int, checkpoint: int, deliveries: Sequence[Delivery]) -> None:
+        async with self._pool.transaction() as connection:
+            if not await connection.fetchval(_sql("move_checkpoint"), name, since, checkpoint):
+                raise CheckpointMoved(name, since)
+            await _add(connection, deliveries)
+
+    async def add(self, deliveries: Sequence[Delivery]) -> None:
+        async with self._pool.transaction() as connection:
+            await _add(connection, deliveries)
+
+    async def claim(
+        self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
+    ) -> list[Delivery]:
+        if not limits or limit <= 0:
+            return []
+        async with self._pool.transaction() as connection:
+            await connection.execute(_sql("claim_lock"), shard)
+            ids = await _due(connection, shard, limits, now, limit)
+            if not ids:
+                return []
+            rows = back(await connection.fetch(_sql("take").replace("{columns}", _COLUMNS), ids, lease_until))
+        taken = {delivery.id: delivery for delivery in map(_delivery, rows)}
+        return [taken[id] for id in ids]
+
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        if not settled:
+            return
+        attempts = [astuple(one.attempt) for one in settled]
+        made = [
+            (one.attempt.delivery_id, one.attempt.attempt, one.status, one.next_attempt_at, one.completed_at)
+            for one in sorted(settled, key=lambda one: one.attempt.delivery_id)
+        ]
+        async with self._pool.transaction() as connection:
+            await connection.execute(_INSERT_ATTEMPTS, *columns(attempts, len(Attempt.__struct_fields__)))
+            await connection.execute(_sql("settle"), *columns(made, 5))
+
+    async def release(self, ids: Sequence[str], now: Instant) -> None:
+        if ids:
+            await self._pool.execute(_sql("release"), list(ids), now)
+
+    async def release_all(self, now: Instant) -> int:
+        return await self._pool.execute(_sql("release_all"), now)
+
+    async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
+        return await self._pool.execute(_sql("cancel_waiting"), webhook_id, now)
+
+    async def next_due(self, shard: int) -> Instant | None:
+        due = await self._pool.value(_sql("next_due"), shard)
+        return Instant(due) if due is not None else None
+
+    async def due_shards(self, now: Instant) -> list[int]:
+        return [shard for (shard,) in await self._pool.rows(_sql("due_shards"), now)]
+
+    async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None:
+        row = await self._pool.row(_sql("delivery").replace("{columns}", _COLUMNS), id)
+        if row is None:
+            return None
+        return _delivery(row), (await self.attempts([id])).get(id, [])
+
+    async def find(self, query: DeliveryQuery) -> list[Delivery]:
+        sql, params = _find_sql(query)
+        return [_delivery(row) for row in await self._pool.rows(numbered(sql), *params)]
+
+    async def attempts(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        """Deliveries without attempts are absent."""
+        attempts: dict[str, list[Attempt]] = {}
+        for row in await self._pool.rows(_sql("attempts"), list(delivery_ids)):
+            attempts.setdefault(row[0], []).append(_attempt(row))
+        return attempts
+
+
+async def _add(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    if deliveries:
+        rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
+        await connection.execute(_INSERT, *columns(rows, len(rows[0])))
+
+
+async def _due(
+    connection: Connection, shard: int, limits: Sequence[EndpointLimits], now: Instant, limit: int
+) -> list[str]:
+    """Which deliveries may be taken now: what came due first, first."""
+    of = {endpoint.webhook_id: endpoint for endpoint in limits}
+    free: dict[str, int] = {}
+    for webhook_id, under_way, is_due in await connection.fetch(_sql("under_way"), list(of), now):
+        room = min(of[webhook_id].max_in_flight - under_way, limit)
+        if is_due and room > 0:
+            free[webhook_id] = room
+    ordered = [id for id in free if of[id].ordered]
+    others = [id for id in free if not of[id].ordered]
+    rows = []
+    if others:
+        rows += await connection.fetch(_sql("due_of_endpoints"), others, [free[id] for id in others], now, shard)
+    if ordered:
+        rows += await connection.fetch(_sql("due_in_order"), ordered, now, shard)
+    due = sorted({(due_at, position or 0, id) for id, due_at, position in rows})
+    return [id for _, _, id in due[:limit]]
+
+
+def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:
+    """An endpoint's index or its organization's, newest first: as a comparison of rows, which only that index can
+    give in order."""
+    of, value = ("organization_id", query.organization_id)
+    if query.webhook_id is not None:
+        of, value = "webhook_id", query.webhook_id
+    filters = (
+        (f"({of}, id) < (?, ?)", (value, query.before_id if query.before_id is not None else "\U0010ffff")),
+        (f"({of}, id) >= (?, '')", (value,)),
+        ("organization_id || '' = ?", (query.organization_id,)),
+        ("status = ?", (query.status,)),
+        ("event = ?", (query.event,)),
+        ("created_at >= ?", (query.start_time,)),
+        ("created_at < ?", (query.end_time,)),
+    )
+    given = [(text, values) for text, values in filters if values[0] is not None]
+    where = " AND ".join(text for text, _ in given)
+    sql = f"SELECT {_COLUMNS} FROM deliveries WHERE {where} ORDER BY {of} DESC, id DESC LIMIT ? OFFSET ?"
+    return sql, [*(value for _, values in given for value in values), query.limit, query.offset]
+
+
+def _due_at(delivery: Delivery) -> Instant | None:
+    if delivery.status in _ENDED:
+        return None
+    if delivery.status == "in_flight":
+        return delivery.lease_until or delivery.created_at
+    return delivery.next_attempt_at or delivery.created_at
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    return Delivery(**dict(zip(Delivery.__struct_fields__, row, strict=True)))
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    return Attempt(**dict(zip(Attempt.__struct_fields__, row, strict=True)))
+
+
+def _types(struct: type[Delivery] | type[Attempt]) -> list[str]:
+    return [_TYPES[kind] for kind in kinds(struct).values()]
+
+
+_INSERT: Final = (
+    f"INSERT INTO deliveries ({_COLUMNS}, due_at) SELECT * FROM unnest({arrays([*_types(Delivery), 'text'])}) "
+    "ON CONFLICT (id) DO NOTHING"
+)
+_INSERT_ATTEMPTS: Final = (
+    f"INSERT INTO attempts ({_ATTEMPT_COLUMNS}) SELECT * FROM unnest({arrays(_types(Attempt))}) "
+    "ON CONFLICT (delivery_id, attempt) DO NOTHING"
+)
+
+
+def _sql(name: str) -> str:
+    return named("storage.postgres")[name]

@@ -1,0 +1,102 @@
+"""The small ledgers on PostgreSQL: engines, leases, organizations, key use. Lives are measured by its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from executor.domain.values import Instant
+from executor.ports import Organization
+from storage.errors import Unstorable
+from storage.postgres.connection import Pool
+from storage.postgres.deliveries import PostgresDeliveries
+from storage.postgres.values import columns
+from storage.sql import named
+
+
+class PostgresEngines:
+    """Implements `ports.Engines`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def beat(self, engine: str, ttl_seconds: float) -> None:
+        await self._pool.execute(_sql("engine_beat"), engine, ttl_seconds)
+
+    async def alive(self) -> int:
+        return int(await self._pool.value(_sql("engines_alive")))
+
+    async def leave(self, engine: str) -> None:
+        await self._pool.execute(_sql("engine_leave"), engine)
+
+    async def leave_all(self) -> None:
+        await self._pool.execute(_sql("engine_leave_all"))
+
+
+class PostgresLeases:
+    """Implements `ports.Leases`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def take(self, name: str, holder: str, ttl_seconds: float) -> bool:
+        return bool(await self._pool.value(_sql("lease_take"), name, holder, ttl_seconds))
+
+    async def drop(self, name: str, holder: str) -> None:
+        await self._pool.execute(_sql("lease_drop"), name, holder)
+
+
+class PostgresOrganizations:
+    """Implements `ports.Organizations`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def get(self, id: str) -> Organization | None:
+        return await self._one("organization", id)
+
+    async def by_name(self, name: str) -> Organization | None:
+        return await self._one("organization_by_name", name)
+
+    async def add(self, organization: Organization) -> Organization:
+        values = (organization.id, organization.name, organization.sealed_key, organization.created_at)
+        await self._pool.execute(_sql("organization_add"), *values)
+        kept = await self.by_name(organization.name)
+        if kept is None:
+            raise Unstorable(f"the organization id {organization.id} belongs to another name")
+        return kept
+
+    async def _one(self, query: str, key: str) -> Organization | None:
+        row = await self._pool.row(_sql(query), key)
+        if row is None:
+            return None
+        id, name, sealed_key, created_at = row
+        return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
+
+
+class PostgresKeyUse:
+    """Implements `ports.KeyUse`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def touch(self, used: dict[str, Instant]) -> None:
+        if used:
+            await self._pool.execute(_sql("touch"), *columns(sorted(used.items()), 2))
+
+    async def last_used(self, ids: Sequence[str]) -> dict[str, Instant]:
+        return {id: Instant(at) for id, at in await self._pool.rows(_sql("last_used"), list(ids))}
+
+
+class PostgresLedgers(NamedTuple):
+    """Implements `ports.Ledgers`."""
+
+    engines: PostgresEngines
+    leases: PostgresLeases
+    organizations: PostgresOrganizations
+    key_use: PostgresKeyUse
+    deliveries: PostgresDeliveries
+
+
+def _sql(name: str) -> str:
+    return named("storage.postgres")[name]

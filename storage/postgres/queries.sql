@@ -1,0 +1,250 @@
+-- name: begin
+-- So that a process that is frozen in the middle frees the others: the server ends its transaction.
+BEGIN;
+SET LOCAL lock_timeout = '10s';
+SET LOCAL idle_in_transaction_session_timeout = '5s';
+SET LOCAL synchronous_commit = on;
+
+-- name: lock_log
+-- In a statement of its own: what follows sees everything that was committed before the lock was had.
+SELECT position, time, hash FROM log FOR UPDATE;
+
+-- name: move_log
+UPDATE log SET position = $1, time = $2, hash = $3;
+
+-- name: head
+SELECT position FROM log;
+
+-- name: look_up
+-- What a batch asks about: 1, the highest versions of streams; 2, which ids there are; 3, who holds names.
+SELECT 1 AS kind, wanted.stream AS key, coalesce(
+           (SELECT version FROM events WHERE events.stream = wanted.stream ORDER BY version DESC LIMIT 1), 0
+       ) AS number, NULL AS holder
+FROM unnest($1::text[]) AS wanted (stream)
+UNION ALL
+SELECT 2, id, position, NULL FROM events WHERE id = ANY ($2::text[])
+UNION ALL
+SELECT 3, name, 0, stream FROM names WHERE name = ANY ($3::text[]);
+
+-- name: by_id
+SELECT {columns} FROM events WHERE id = ANY ($1::text[]);
+
+-- name: free_names
+DELETE FROM names WHERE name = ANY ($1::text[]);
+
+-- name: at
+SELECT {columns} FROM events WHERE position = $1;
+
+-- name: stream
+SELECT {columns} FROM events WHERE stream = $1 AND version > $2 ORDER BY version;
+
+-- name: stream_to
+SELECT {columns} FROM events WHERE stream = $1 AND version <= $2 ORDER BY version;
+
+-- name: page
+-- Until their data makes up some bytes; at least one where there is one.
+SELECT {columns} FROM (
+    SELECT *, sum(octet_length(data)) OVER (ORDER BY position) - octet_length(data) AS bytes_before
+    FROM (SELECT * FROM events WHERE position > $1 ORDER BY position LIMIT $2) AS next
+) AS page
+WHERE bytes_before < $3
+ORDER BY position;
+
+-- name: scan
+SELECT {all} FROM (
+    SELECT *, sum(octet_length(data)) OVER (ORDER BY position) - octet_length(data) AS bytes_before
+    FROM (SELECT * FROM events WHERE position > $1 ORDER BY position LIMIT $2) AS next
+) AS page
+WHERE bytes_before < $3
+ORDER BY position;
+
+-- name: time_at
+-- The first event at a position or after it: positions are dense unless somebody deleted some.
+SELECT position, time FROM events WHERE position >= $1 ORDER BY position LIMIT 1;
+
+-- name: types
+-- Every type there is in the log: one seek each.
+WITH RECURSIVE found (type) AS (
+    (SELECT type FROM events ORDER BY type LIMIT 1)
+    UNION ALL
+    SELECT (SELECT type FROM events WHERE events.type > found.type ORDER BY type LIMIT 1)
+    FROM found WHERE found.type IS NOT NULL
+)
+SELECT type FROM found WHERE type IS NOT NULL;
+
+-- name: get_meta
+SELECT value FROM meta WHERE key = $1;
+
+-- name: set_meta
+INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: add_meta
+INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING;
+
+-- name: execution_stats
+-- From the index of (workflow_id, status, created_at) alone.
+SELECT workflow_id,
+       count(*),
+       count(*) FILTER (WHERE status IN ('completed', 'failed', 'cancelled', 'terminated')),
+       count(*) FILTER (WHERE status = 'completed'),
+       max(created_at)
+FROM executions
+WHERE workflow_id = ANY ($1::text[])
+GROUP BY workflow_id;
+
+-- name: claimable
+SELECT id, engine, priority
+FROM executions
+WHERE runnable_at <= $1
+  AND (engine IS NULL
+       OR NOT EXISTS (SELECT 1 FROM engines
+                      WHERE engines.id = executions.engine AND engines.expires_at > clock_timestamp()))
+ORDER BY priority DESC, id
+LIMIT $2;
+
+-- name: next_runnable_at
+SELECT min(runnable_at) FROM executions WHERE runnable_at > $1;
+
+-- name: engine_beat
+INSERT INTO engines (id, expires_at) VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: engine_leave
+DELETE FROM engines WHERE id = $1;
+
+-- name: engine_leave_all
+DELETE FROM engines;
+
+-- name: engines_alive
+SELECT count(*) FROM engines WHERE expires_at > clock_timestamp();
+
+-- name: lease_take
+-- Changes a row where the lease is free, has run out, or is the holder's already.
+INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE leases.holder = excluded.holder OR leases.expires_at <= clock_timestamp()
+RETURNING true;
+
+-- name: lease_drop
+DELETE FROM leases WHERE name = $1 AND holder = $2;
+
+-- name: organization
+SELECT id, name, sealed_key, created_at FROM organizations WHERE id = $1;
+
+-- name: organization_by_name
+SELECT id, name, sealed_key, created_at FROM organizations WHERE name = $1;
+
+-- name: organization_add
+INSERT INTO organizations (id, name, sealed_key, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: touch
+INSERT INTO key_use (id, used_at) SELECT * FROM unnest($1::text[], $2::text[])
+ON CONFLICT (id) DO UPDATE SET used_at = greatest(key_use.used_at, excluded.used_at);
+
+-- name: last_used
+SELECT id, used_at FROM key_use WHERE id = ANY ($1::text[]);
+
+-- name: checkpoint
+SELECT position FROM checkpoints WHERE name = $1;
+
+-- name: move_checkpoint
+-- From where the caller saw it; the first time from 0. Answers a row where it was there.
+INSERT INTO checkpoints (name, position) SELECT $1, $3 WHERE $2 = 0 OR EXISTS (SELECT 1 FROM checkpoints WHERE name = $1)
+ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE checkpoints.position = $2
+RETURNING true;
+
+-- name: claim_lock
+-- One claim of a shard at a time: order and limits are decided on what all before it have taken.
+SELECT pg_advisory_xact_lock(1918987876, $1::integer);
+
+-- name: under_way
+-- How many of each endpoint's deliveries are being sent, and whether any is due.
+SELECT wanted.id,
+       (SELECT count(*) FROM deliveries
+        WHERE webhook_id = wanted.id AND status = 'in_flight' AND due_at > $2),
+       EXISTS (SELECT 1 FROM deliveries WHERE webhook_id = wanted.id AND due_at <= $2)
+FROM unnest($1::text[]) AS wanted (id);
+
+-- name: due_of_endpoints
+-- Of each endpoint as many as it has room for: what came due first, first; of one moment, in the log's order.
+SELECT due.id, due.due_at, due.position
+FROM unnest($1::text[], $2::bigint[]) AS wanted (id, free)
+CROSS JOIN LATERAL (
+    SELECT id, due_at, position FROM deliveries
+    WHERE webhook_id = wanted.id AND due_at <= $3 AND shard = $4
+    ORDER BY due_at, position NULLS FIRST, id
+    LIMIT wanted.free
+) AS due;
+
+-- name: due_in_order
+-- Of each endpoint the oldest that has not ended, if it is due.
+SELECT oldest.id, oldest.due_at, oldest.position
+FROM unnest($1::text[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id, due_at, position, shard FROM deliveries
+    WHERE webhook_id = wanted.id AND due_at IS NOT NULL
+    ORDER BY position NULLS FIRST, id
+    LIMIT 1
+) AS oldest
+WHERE oldest.due_at <= $2 AND oldest.shard = $3;
+
+-- name: take
+UPDATE deliveries
+SET status = 'in_flight', attempt_count = attempt_count + 1, lease_until = $2, due_at = $2, next_attempt_at = NULL
+WHERE id = ANY ($1::text[])
+RETURNING {columns};
+
+-- name: settle
+-- An end that comes after a cancellation is the truth; a retry after one is not wanted any more.
+UPDATE deliveries
+SET status = settled.status,
+    next_attempt_at = settled.next_attempt_at,
+    completed_at = settled.completed_at,
+    due_at = settled.next_attempt_at,
+    lease_until = NULL
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[])
+    AS settled (id, attempt, status, next_attempt_at, completed_at)
+WHERE deliveries.id = settled.id
+  AND deliveries.attempt_count = settled.attempt
+  AND (deliveries.status = 'in_flight'
+       OR deliveries.status = 'cancelled' AND settled.status IN ('succeeded', 'exhausted'));
+
+-- name: release
+UPDATE deliveries
+SET status = CASE WHEN attempt_count > 1 THEN 'retrying' ELSE 'pending' END,
+    attempt_count = attempt_count - 1,
+    next_attempt_at = $2,
+    due_at = $2,
+    lease_until = NULL
+WHERE status = 'in_flight' AND id = ANY ($1::text[]);
+
+-- name: release_all
+-- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
+UPDATE deliveries SET due_at = $1, lease_until = $1 WHERE status = 'in_flight';
+
+-- name: cancel_waiting
+UPDATE deliveries
+SET status = 'cancelled', completed_at = $2, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+WHERE webhook_id = $1 AND due_at IS NOT NULL;
+
+-- name: next_due
+SELECT min(due_at) FROM deliveries WHERE shard = $1 AND due_at IS NOT NULL;
+
+-- name: due_shards
+-- One seek for each shard that has anything, and one for its earliest.
+WITH RECURSIVE shards (shard) AS (
+    SELECT min(shard) FROM deliveries WHERE due_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(shard) FROM deliveries WHERE shard > shards.shard AND due_at IS NOT NULL)
+    FROM shards WHERE shards.shard IS NOT NULL
+)
+SELECT shard FROM shards
+WHERE shard IS NOT NULL
+  AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.shard = shards.shard AND due_at <= $1);
+
+-- name: delivery
+SELECT {columns} FROM deliveries WHERE id = $1;
+
+-- name: attempts
+SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body
+FROM attempts WHERE delivery_id = ANY ($1::text[]) ORDER BY delivery_id, attempt;

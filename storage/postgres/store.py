@@ -1,0 +1,128 @@
+"""Opens a PostgreSQL database as a store: for any number of processes on any number of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+
+from executor.ports import Aggregate, Clock
+from storage.aggregates import Aggregates
+from storage.codec import CODEC, Codec
+from storage.errors import WrongDatabase
+from storage.postgres import migrate
+from storage.postgres.batch import Appender
+from storage.postgres.connection import Connection, Pool, connect
+from storage.postgres.deliveries import PostgresDeliveries
+from storage.postgres.errors import ours
+from storage.postgres.ledgers import (
+    PostgresEngines,
+    PostgresKeyUse,
+    PostgresLeases,
+    PostgresLedgers,
+    PostgresOrganizations,
+)
+from storage.postgres.log import PostgresLog
+from storage.postgres.reads import PostgresReads
+from storage.sql import named
+
+_FORMAT: Final = "1"
+"""How envelopes are encoded and chained."""
+_EXCLUSIVE: Final = 1918987877
+_log = structlog.get_logger(__name__)
+
+
+class PostgresStore:
+    """Implements `ports.Store`."""
+
+    is_shared = True
+
+    def __init__(self, pool: Pool, log: PostgresLog, reads: PostgresReads, ledgers: PostgresLedgers) -> None:
+        self._pool = pool
+        self._exclusive: dict[str, asyncio.Lock] = {}
+        self.log = log
+        self.reads = reads
+        self.ledgers = ledgers
+
+    @asynccontextmanager
+    async def exclusively(self, name: str) -> AsyncIterator[None]:
+        """By an advisory lock of the database; the server frees it where this process dies."""
+        key = zlib.crc32(name.encode()) - 2**31
+        async with self._exclusive.setdefault(name, asyncio.Lock()), self._pool.connection() as connection:
+            await connection.execute("SELECT pg_advisory_lock($1, $2)", _EXCLUSIVE, key)
+            try:
+                yield
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("SELECT pg_advisory_unlock($1, $2)", _EXCLUSIVE, key)
+
+    async def ping(self) -> None:
+        await self._pool.value("SELECT 1")
+
+    async def close(self) -> None:
+        """Appends that were submitted are finished. May be called twice."""
+        self.log.close()
+        await self.log.writer.close()
+        await self._pool.close()
+
+
+async def open_postgres(
+    url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
+) -> PostgresStore:
+    """Makes the schema in an empty database; an older one is left alone, for `runcast migrate`.
+
+    Raises `WrongDatabase`, `Unavailable`.
+    """
+    with ours():
+        connection = await connect(url)
+        try:
+            epoch, head = await _prepare(connection, clock)
+        finally:
+            await connection.close()
+    pool, known = Pool(url), Aggregates(aggregates, codec)
+    log = PostgresLog(pool, lambda: connect(url), known, Appender(known, clock), codec, epoch, head)
+    ledgers = PostgresLedgers(
+        PostgresEngines(pool),
+        PostgresLeases(pool),
+        PostgresOrganizations(pool),
+        PostgresKeyUse(pool),
+        PostgresDeliveries(pool),
+    )
+    return PostgresStore(pool, log, PostgresReads(pool), ledgers)
+
+
+async def migrate_postgres(url: str) -> list[str]:
+    """Brings a database to the newest schema; answers the names of the steps that were missing.
+
+    Raises `WrongDatabase`, `Unavailable`.
+    """
+    with ours():
+        connection = await connect(url)
+        try:
+            return await migrate.migrate(connection)
+        finally:
+            await connection.close()
+
+
+async def _prepare(connection: Connection, clock: Clock) -> tuple[str, int]:
+    """The log's epoch, which a new log gets here, and its head."""
+    found = await migrate.check(connection)
+    if found == 0:
+        for name in await migrate.migrate(connection):
+            _log.info("migrated the database", migration=name)
+    elif found < migrate.migrations()[-1].version:
+        raise WrongDatabase("the database has an older schema: run 'runcast migrate', which brings it up to date")
+    await connection.execute(_sql("add_meta"), "format", _FORMAT)
+    await connection.execute(_sql("add_meta"), "epoch", clock.new_id())
+    format = await connection.fetchval(_sql("get_meta"), "format")
+    if format != _FORMAT:
+        raise WrongDatabase(f"the log has format {format}; this version knows {_FORMAT}: use a newer Runcast")
+    return str(await connection.fetchval(_sql("get_meta"), "epoch")), int(await connection.fetchval(_sql("head")))
+
+
+def _sql(name: str) -> str:
+    return named("storage.postgres")[name]
