@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import events, keys, roles
+from hub.commands import events, keys, migrate, roles
 from hub.commands.options import DataDir, fail, settings_from
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     "RUNCAST_EGRESS_ALLOW and more; docs/configuration.md lists them.",
 )
 app.add_typer(roles.app)
+app.add_typer(migrate.app)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 from executor.ports import Aggregate, Clock
 from storage.codec import CODEC, Codec
 from storage.errors import WrongDatabase
-from storage.postgres.store import PostgresStore, open_postgres
-from storage.sqlite.store import ReadOnlyStore, SqliteStore, open_for_reading, open_for_writing
+from storage.postgres.store import PostgresStore, migrate_postgres, open_postgres
+from storage.sqlite.store import ReadOnlyStore, SqliteStore, migrate_sqlite, open_for_reading, open_for_writing
 
 
 async def open_store(
@@ -25,6 +25,24 @@ async def open_store(
     if is_postgres(url):
         return await open_postgres(url, aggregates, clock=clock, codec=codec)
     return await open_for_writing(sqlite_path(url), aggregates, clock=clock, codec=codec)
+
+
+async def open_reader(
+    url: str, aggregates: Sequence[Aggregate[Any]] = (), *, clock: Clock, codec: Codec = CODEC
+) -> ReadOnlyStore | PostgresStore:
+    """The log behind any URL, beside whoever writes it: nothing is made and nothing migrated. Only its reads are
+    meant. Raises `WrongDatabase`, `Unavailable`."""
+    if is_postgres(url):
+        return await open_postgres(url, aggregates, clock=clock, codec=codec, makes=False)
+    return await open_readonly(sqlite_path(url), aggregates, codec=codec)
+
+
+async def migrate(url: str) -> list[str]:
+    """Brings a database to the newest schema; answers the names of the steps that were missing, none where it is new
+    already. Raises `Locked` where a hub runs on an SQLite file, `WrongDatabase`, `Unavailable`."""
+    if is_postgres(url):
+        return await migrate_postgres(url)
+    return migrate_sqlite(sqlite_path(url))
 
 
 def is_postgres(url: str) -> bool:

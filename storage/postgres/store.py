@@ -71,16 +71,16 @@ class PostgresStore:
 
 
 async def open_postgres(
-    url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
+    url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC, makes: bool = True
 ) -> PostgresStore:
-    """Makes the schema in an empty database; an older one is left alone, for `runcast migrate`.
+    """Makes the schema in an empty database, if it `makes` anything; an older one is left for `runcast migrate`.
 
     Raises `WrongDatabase`, `Unavailable`.
     """
     with ours():
         connection = await connect(url)
         try:
-            epoch, head = await _prepare(connection, clock)
+            epoch, head = await _prepare(connection, clock, makes)
         finally:
             await connection.close()
     pool, known = Pool(url), Aggregates(aggregates, codec)
@@ -108,16 +108,19 @@ async def migrate_postgres(url: str) -> list[str]:
             await connection.close()
 
 
-async def _prepare(connection: Connection, clock: Clock) -> tuple[str, int]:
+async def _prepare(connection: Connection, clock: Clock, makes: bool) -> tuple[str, int]:
     """The log's epoch, which a new log gets here, and its head."""
     found = await migrate.check(connection)
+    if found == 0 and not makes:
+        raise WrongDatabase("there is no hub's data in this database; start one with 'runcast up', or 'runcast web'")
     if found == 0:
         for name in await migrate.migrate(connection):
             _log.info("migrated the database", migration=name)
     elif found < migrate.migrations()[-1].version:
         raise WrongDatabase("the database has an older schema: run 'runcast migrate', which brings it up to date")
-    await connection.execute(_sql("add_meta"), "format", _FORMAT)
-    await connection.execute(_sql("add_meta"), "epoch", clock.new_id())
+    if makes:
+        await connection.execute(_sql("add_meta"), "format", _FORMAT)
+        await connection.execute(_sql("add_meta"), "epoch", clock.new_id())
     format = await connection.fetchval(_sql("get_meta"), "format")
     if format != _FORMAT:
         raise WrongDatabase(f"the log has format {format}; this version knows {_FORMAT}: use a newer Runcast")

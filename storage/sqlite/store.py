@@ -144,6 +144,21 @@ async def open_for_reading(
     return ReadOnlyStore(parts, log)
 
 
+def migrate_sqlite(path: Path) -> list[str]:
+    """Brings a file to the newest schema, as the hub's start does; one that is not there yet has nothing to bring.
+
+    Raises `Locked` where a hub of an older version runs on it, and as above.
+    """
+    if not path.exists():
+        return []
+    with ExitStack() as undo, _opening(path):
+        with closing(connect_reader(path)) as reader:
+            if check(reader) == migrations()[-1].version:
+                return []
+        undo.callback(FileLock(path.with_name(path.name + ".lock")).release)
+        return migrate(undo.enter_context(closing(connect_writer(path))))
+
+
 @contextmanager
 def _opening(path: Path) -> Iterator[None]:
     try:
