@@ -44,6 +44,9 @@ from executor.ports.reads import Where as Where
 from executor.ports.replays import Replay as Replay
 from executor.ports.replays import ReplayQuery as ReplayQuery
 from executor.ports.replays import Replays as Replays
+from executor.ports.retention import Archived as Archived
+from executor.ports.retention import Ended as Ended
+from executor.ports.retention import Retention as Retention
 from executor.ports.store import Clock as Clock
 from executor.ports.store import Ledgers as Ledgers
 from executor.ports.store import Store as Store

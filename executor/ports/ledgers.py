@@ -40,6 +40,8 @@ class Leases(Protocol):
 
 
 class Organization(Struct, frozen=True, kw_only=True):
+    """`sealed_key` is empty once the key was forgotten: what was sealed under it cannot be opened any more."""
+
     id: str
     name: str
     sealed_key: str
@@ -55,6 +57,13 @@ class Organizations(Protocol):
 
     async def add(self, organization: Organization) -> Organization:
         """Keeps it, or answers the one that has the name already."""
+
+    async def all(self) -> list[Organization]:
+        """By name."""
+
+    async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
+        """Puts a sealed key, or none, in the place of a former one, which is overwritten; False where the
+        organization has another."""
 
 
 class KeyUse(Protocol):

@@ -11,6 +11,7 @@ from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations
 from executor.ports.log import EventLog
 from executor.ports.reads import Reads
 from executor.ports.replays import Replays
+from executor.ports.retention import Retention
 
 
 class Ledgers(Protocol):
@@ -28,6 +29,8 @@ class Ledgers(Protocol):
     def deliveries(self) -> Deliveries: ...
     @property
     def replays(self) -> Replays: ...
+    @property
+    def retention(self) -> Retention: ...
 
 
 class Store(Protocol):

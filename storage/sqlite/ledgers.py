@@ -12,6 +12,7 @@ from storage.errors import Unstorable
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours
 from storage.sqlite.replays import SqliteReplays
+from storage.sqlite.retention import SqliteRetention
 from storage.sqlite.statements import insert, queries, select_in
 from storage.sqlite.writer import Writer
 
@@ -85,6 +86,20 @@ class SqliteOrganizations:
 
         return await self._writer.run(keep)
 
+    async def all(self) -> list[Organization]:
+        with ours():
+            return [_of(row) for row in self._connection.execute(queries()["organizations"])]
+
+    async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
+        def replace(db: sqlite3.Connection) -> bool:
+            db.execute("PRAGMA secure_delete = ON")
+            try:
+                return db.execute(queries()["organization_replace_key"], (id, former, sealed_key)).rowcount > 0
+            finally:
+                db.execute("PRAGMA secure_delete = OFF")
+
+        return await self._writer.run(replace)
+
 
 class SqliteKeyUse:
     """Implements `ports.KeyUse`. `connection` is used only on the loop's thread."""
@@ -113,12 +128,15 @@ class SqliteLedgers(NamedTuple):
     key_use: SqliteKeyUse
     deliveries: SqliteDeliveries
     replays: SqliteReplays
+    retention: SqliteRetention
 
 
 def _organization(connection: sqlite3.Connection, query: str, key: str) -> Organization | None:
     row = connection.execute(queries()[query], (key,)).fetchone()
-    if row is None:
-        return None
+    return _of(row) if row is not None else None
+
+
+def _of(row: Sequence[str]) -> Organization:
     id, name, sealed_key, created_at = row
     return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
 

@@ -57,13 +57,18 @@ SELECT value FROM meta WHERE key = ?;
 INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
 -- name: execution_stats
--- From the index of (workflow_id, status, created_at) alone.
+-- From the indexes of (workflow_id, status, created_at) alone. What was archived still counts.
+WITH runs AS (
+    SELECT workflow_id, status, created_at FROM executions
+    UNION ALL
+    SELECT workflow_id, status, created_at FROM archived_executions
+)
 SELECT workflow_id,
        count(*),
        sum(status IN ('completed', 'failed', 'cancelled', 'terminated')),
        sum(status = 'completed'),
        max(created_at)
-FROM executions
+FROM runs
 WHERE workflow_id IN ({values})
 GROUP BY workflow_id;
 
@@ -109,6 +114,66 @@ SELECT id, name, sealed_key, created_at FROM organizations WHERE name = ?;
 
 -- name: organization_add
 INSERT INTO organizations (id, name, sealed_key, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: organizations
+SELECT id, name, sealed_key, created_at FROM organizations ORDER BY name;
+
+-- name: organization_replace_key
+UPDATE organizations SET sealed_key = ?3 WHERE id = ?1 AND sealed_key = ?2;
+
+-- name: ended
+-- Executions that ended before a time (the first parameter) and after a key, and that nothing waits for.
+SELECT id, organization_id, workflow_id, status, created_at, completed_at, version
+FROM executions
+WHERE completed_at < ?1
+  AND (completed_at, id) > (?2, ?3)
+  AND status IN ('completed', 'failed', 'cancelled', 'terminated')
+  AND (SELECT max(position) FROM events WHERE execution_id = executions.id)
+      <= (SELECT position FROM checkpoints WHERE name = 'fanout')
+  AND id NOT IN (SELECT execution_id FROM deliveries JOIN events ON events.position = deliveries.position
+                 WHERE deliveries.due_at IS NOT NULL AND execution_id IS NOT NULL)
+ORDER BY completed_at, id
+LIMIT ?4;
+
+-- name: ended_versions
+SELECT id, version FROM executions
+WHERE status IN ('completed', 'failed', 'cancelled', 'terminated') AND id IN ({values});
+
+-- name: awaited
+-- Of some executions, those with a delivery that has not ended, between two positions. The positions come first.
+-- `CROSS JOIN` keeps the few deliveries in front.
+SELECT DISTINCT execution_id
+FROM deliveries CROSS JOIN events
+WHERE deliveries.due_at IS NOT NULL
+  AND deliveries.position BETWEEN ? AND ?
+  AND events.position = deliveries.position
+  AND execution_id IN ({values});
+
+-- name: stream_all
+SELECT {all} FROM events WHERE stream = ? ORDER BY version;
+
+-- name: blank_streams
+UPDATE events SET data = x'' WHERE stream IN ({values});
+
+-- name: drop_executions
+DELETE FROM executions WHERE id IN ({values});
+
+-- name: drop_components
+DELETE FROM components WHERE execution_id IN ({values});
+
+-- name: archived
+SELECT {columns} FROM archived_executions WHERE execution_id = ?;
+
+-- name: lost_of_execution
+SELECT EXISTS (SELECT 1 FROM archived_executions
+               WHERE organization_id = ? AND last_position > ? AND execution_id = ?);
+
+-- name: lost_of_workflow
+SELECT EXISTS (SELECT 1 FROM archived_executions
+               WHERE organization_id = ? AND last_position > ? AND workflow_id = ?);
+
+-- name: lost
+SELECT EXISTS (SELECT 1 FROM archived_executions WHERE organization_id = ? AND last_position > ?);
 
 -- name: last_used
 SELECT id, used_at FROM key_use WHERE id IN ({values});

@@ -26,6 +26,7 @@ from storage.sqlite.migrate import check, migrate, migrations
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.reads import SqliteReads
 from storage.sqlite.replays import SqliteReplays
+from storage.sqlite.retention import SqliteRetention
 from storage.sqlite.statements import queries
 from storage.sqlite.writer import Writer
 
@@ -123,6 +124,7 @@ async def open_for_writing(
         SqliteKeyUse(log.writer, reader),
         SqliteDeliveries(log.writer, reader, parts.pool),
         SqliteReplays(log.writer, reader, parts.pool),
+        SqliteRetention(log.writer, reader, parts.pool),
     )
     return SqliteStore(parts, lock, log, SqliteReads(reader, parts.pool, clock), ledgers)
 

@@ -171,7 +171,10 @@ RUNS: Aggregate[ExecutionRow | None] = Aggregate(
     name=lambda run: None,
 )
 
-AGGREGATES: tuple[Aggregate[Any], ...] = (NOTES, RUNS)
+EXECUTIONS = structs.replace(RUNS, prefix="execution")
+"""Runs in streams of the name that retention knows."""
+
+AGGREGATES: tuple[Aggregate[Any], ...] = (NOTES, RUNS, EXECUTIONS)
 
 
 class Author:
@@ -197,7 +200,7 @@ class Author:
         return StreamAppend(
             stream=stream,
             expected=expected,
-            state=state if state is not None or stream.startswith("run:") else Note(),
+            state=state if state is not None or stream.startswith(("run:", "execution:")) else Note(),
             events=tuple(map(NewEvent, named, facts)),
             organization_id=more.pop("organization_id", ORG),
             **more,
