@@ -17,7 +17,7 @@ import structlog
 from executor.components.base import Component, ComponentError, Context, Output, Suspend
 from executor.components.registry import Registry
 from executor.domain.definition import ConnectionType
-from executor.domain.errors import Code
+from executor.domain.errors import Code, Unavailable
 from executor.domain.events import Failure
 from executor.domain.execution.decide import Completed, Failed, Input, Suspended, TimerDue
 from executor.domain.execution.references import facts_of, input_of, lookup_in, output_of, steps_of
@@ -27,6 +27,7 @@ from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, ComponentStatus, is_deep
 from executor.egress import Egress
 from executor.expressions import CONDITION_VARIABLES, ExpressionError, Scope, is_true
+from executor.sealing import Unsealable
 from executor.secrets import Opener, open_config
 from executor.shapes import problems_of
 
@@ -78,7 +79,7 @@ class Attempts:
         spec = state.map.components[known.id]
         config = resolve(spec.config, lookup_in(state))
         if component.goes_outside:
-            config = await open_config(self._opener, state.run.organization_id, config, opened)
+            config = await self._opened(state.run.organization_id, config, opened)
         problems = problems_of(self._registry.validator(known.type), config, "config")
         if problems:
             raise ComponentError("; ".join(problem.message for problem, _ in problems))
@@ -102,6 +103,14 @@ class Attempts:
         except TimeoutError:
             message = f"'{known.id}' did not end within {limit:g} seconds"
             raise ComponentError(message, code=Code.TIMEOUT_ERROR, temporary=True) from None
+
+    async def _opened(self, organization_id: str, config: Any, opened: set[str]) -> Any:
+        try:
+            return await open_config(self._opener, organization_id, config, opened)
+        except Unavailable as error:
+            raise ComponentError(f"a secret cannot be opened for now: {error}", temporary=True) from None
+        except Unsealable as error:
+            raise ComponentError(f"a secret cannot be opened: {error}") from None
 
     def _judged(self, state: State, known: ComponentState, answer: Output | Suspend, opened: set[str]) -> Input:
         if isinstance(answer, Suspend):

@@ -14,22 +14,38 @@ import base64
 import binascii
 import hmac
 import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from executor.domain.errors import ResourceConflict
 from executor.domain.secrets import SEALED_PREFIX
 from executor.ports import Organizations
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 _DATA_KEY_CONTEXT = "organization-key"
+_TRUSTED_SECONDS = 2.0
+"""How long an opened data key is used before the ledger is asked again whether it is still there."""
 
 
 class Unsealable(Exception):
     """A sealed text cannot be opened: it was made under another key or for another place, or it was altered."""
+
+
+class KeyForgotten(ResourceConflict, Unsealable):
+    """The organization's key was forgotten on purpose: what was sealed under it is lost, and no more can be sealed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the key of organization '{name}' was forgotten: what was sealed under it cannot be opened any more, "
+            "and nothing can be sealed until it has a new one (runcast organizations new-key)"
+        )
 
 
 class SecretKey:
@@ -62,13 +78,25 @@ class SecretKey:
         return "SecretKey([REDACTED])"
 
 
-class Sealer:
-    """Seals and opens under the organizations' data keys, each of which it fetches and opens once."""
+class _Known(NamedTuple):
+    """An opened data key, what it was opened from, and when the ledger last had it."""
 
-    def __init__(self, key: SecretKey, organizations: Organizations) -> None:
+    sealed_key: str
+    key: bytes
+    checked: float
+
+
+class Sealer:
+    """Seals and opens under the organizations' data keys. A key that is opened is used for two seconds before the
+    ledger is asked again, so that one that another process forgot is soon forgotten here."""
+
+    def __init__(
+        self, key: SecretKey, organizations: Organizations, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self._key = key
         self._organizations = organizations
-        self._data_keys: dict[str, bytes] = {}
+        self._seconds = seconds
+        self._known: dict[str, _Known] = {}
 
     async def seal(self, organization_id: str, plaintext: str, context: str) -> str:
         """The sealed text; another one each time. `context` says what for, such as `webhook:ID:secret`."""
@@ -78,18 +106,30 @@ class Sealer:
         """What was sealed for this organization and context. Raises `Unsealable`."""
         return _open(await self._data_key(organization_id), sealed, organization_id, context).decode()
 
+    def forget(self, organization_id: str) -> None:
+        """Asks the ledger before an organization's key is used again."""
+        self._known.pop(organization_id, None)
+
     async def _data_key(self, organization_id: str) -> bytes:
-        key = self._data_keys.get(organization_id)
-        if key is None:
-            organization = await self._organizations.get(organization_id)
-            if organization is None:
-                raise Unsealable(f"organization '{organization_id}' is unknown: it has no key to seal under")
+        known = self._known.get(organization_id)
+        now = self._seconds()
+        if known is not None and now - known.checked < _TRUSTED_SECONDS:
+            return known.key
+        organization = await self._organizations.get(organization_id)
+        if organization is None:
+            raise Unsealable(f"organization '{organization_id}' is unknown: it has no key to seal under")
+        if not organization.sealed_key:
+            self.forget(organization_id)
+            raise KeyForgotten(organization.name)
+        if known is not None and known.sealed_key == organization.sealed_key:
+            key = known.key
+        else:
             key = self._key.organization_key(organization_id, organization.sealed_key)
-            self._data_keys[organization_id] = key
+        self._known[organization_id] = _Known(organization.sealed_key, key, now)
         return key
 
     def __repr__(self) -> str:
-        return f"Sealer({len(self._data_keys)} organizations' keys [REDACTED])"
+        return f"Sealer({len(self._known)} organizations' keys [REDACTED])"
 
 
 def _derive(text: str, purpose: bytes) -> bytes:
@@ -117,5 +157,5 @@ def _open(key: bytes, text: str, organization_id: str, context: str) -> bytes:
         # From None: nothing of the text may show in a traceback.
         raise Unsealable(
             f"{context} of organization '{organization_id}' cannot be opened: it was sealed under another SECRET_KEY "
-            "or for another place, or it was altered"
+            "or a key that was forgotten, or for another place, or it was altered"
         ) from None

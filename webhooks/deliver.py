@@ -18,7 +18,7 @@ from executor.domain.values import derived_id, moment
 from executor.egress import Egress, EgressError, EgressRefused
 from executor.handle import handle
 from executor.ports import NEW, Clock, Deliveries, Delivery, EventLog, Metadata, NewEvent, Settled, StreamAppend
-from executor.sealing import Unsealable
+from executor.sealing import KeyForgotten, Unsealable
 from webhooks import body, delivery, endpoint, signing
 from webhooks.delivery import Judgement, Outcome, judge
 from webhooks.directory import Directory
@@ -73,6 +73,8 @@ class Attempts:
             said = f"not sent: {error}"
         except EgressError as error:
             said = str(error)
+        except KeyForgotten as error:
+            said = f"not sent: {error}"
         except Unsealable:
             said = "not sent: the endpoint's secrets cannot be opened; was SECRET_KEY changed?"
         except LookupError as error:
@@ -119,6 +121,8 @@ class Attempts:
         recorded = None if claimed.position is None else await self._facts.at(claimed.position)
         if recorded is None:
             raise LookupError(f"the event at position {claimed.position} is not in the log any more")
+        if not recorded.data:
+            raise LookupError(f"the event at position {claimed.position} was archived")
         return body.encode(recorded, claimed.webhook_id, await self._facts.data(recorded))
 
     async def _tell(self, claimed: Delivery, judgement: Judgement) -> None:

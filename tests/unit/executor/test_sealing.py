@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from executor.domain.secrets import redact
 from executor.domain.values import Instant
 from executor.ports import Organization
-from executor.sealing import Sealer, SecretKey, Unsealable
+from executor.sealing import KeyForgotten, Sealer, SecretKey, Unsealable
 
 ACME, OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
 
@@ -38,6 +39,14 @@ class Ledger:
 
     async def add(self, organization: Organization) -> Organization:
         return self._held.setdefault(organization.id, organization)
+
+    async def all(self) -> list[Organization]:
+        return sorted(self._held.values(), key=lambda each: each.name)
+
+    async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
+        held = self._held[id]
+        self._held[id] = msgspec.structs.replace(held, sealed_key=sealed_key)
+        return held.sealed_key == former
 
 
 @pytest.fixture
@@ -123,6 +132,51 @@ async def test_no_repr_shows_a_key(key: SecretKey, sealer: Sealer) -> None:
     assert repr(key) == "SecretKey([REDACTED])"
     assert "[REDACTED]" in repr(sealer)
     assert "a text" not in repr(key) + repr(sealer)
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_key_that_was_forgotten_here_is_not_used_again(
+    sealer: Sealer, key: SecretKey, ledger: Ledger
+) -> None:
+    sealed = await sealer.seal(ACME, "x", "c")
+    await ledger.replace_key(ACME, "", "")
+    sealer.forget(ACME)
+    for use in (sealer.open(ACME, sealed, "c"), sealer.seal(ACME, "y", "c")):
+        with pytest.raises(KeyForgotten, match=f"'{ACME}' was forgotten"):
+            await use
+    other = await sealer.seal(OTHER, "x", "c")
+    assert await sealer.open(OTHER, other, "c") == "x"
+
+
+async def test_a_key_that_was_forgotten_elsewhere_is_forgotten_within_seconds(key: SecretKey, ledger: Ledger) -> None:
+    seconds = Seconds()
+    sealer = Sealer(key, ledger, seconds)
+    sealed = await sealer.seal(ACME, "x", "c")
+    await ledger.replace_key(ACME, "", "")
+    seconds.now = 1.9
+    assert await sealer.open(ACME, sealed, "c") == "x"
+    seconds.now = 2.0
+    with pytest.raises(KeyForgotten):
+        await sealer.open(ACME, sealed, "c")
+
+
+async def test_under_a_new_key_things_are_sealed_again_and_the_old_ones_stay_lost(
+    sealer: Sealer, key: SecretKey, ledger: Ledger
+) -> None:
+    lost = await sealer.seal(ACME, "x", "c")
+    await ledger.replace_key(ACME, "", key.new_organization_key(ACME))
+    sealer.forget(ACME)
+    sealed = await sealer.seal(ACME, "y", "c")
+    assert await sealer.open(ACME, sealed, "c") == "y"
+    with pytest.raises(Unsealable, match="was forgotten"):
+        await sealer.open(ACME, lost, "c")
 
 
 @given(st.text(), st.text())
