@@ -39,7 +39,7 @@ class Unsealable(Exception):
 
 
 class KeyForgotten(ResourceConflict, Unsealable):
-    """The organization's key was forgotten on purpose: what was sealed under it is lost, and no more can be sealed."""
+    """The organization's key was forgotten on purpose: what was sealed under it is lost, and nothing is sealed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(

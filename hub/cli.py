@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import events, keys, migrate, roles
+from hub.commands import events, keys, migrate, organizations, retention, roles
 from hub.commands.options import DataDir, fail, settings_from
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.add_typer(roles.app)
 app.add_typer(migrate.app)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
+app.add_typer(organizations.app, name="organizations")
+app.add_typer(retention.app, name="retention")
 
 
 def main() -> None:

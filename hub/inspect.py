@@ -88,7 +88,7 @@ def _print(recorded: Recorded, is_terminal: bool) -> None:
     if not is_terminal:
         sys.stdout.write(event_json(recorded).decode() + "\n")
         return
-    data = msgspec.json.decode(recorded.data)
+    data = msgspec.json.decode(recorded.data) if recorded.data else {"name": "(archived)"}
     what = data.get("component_id") or data.get("workflow_name") or data.get("name") or ""
     stream = recorded.stream
     sys.stdout.write(f"{recorded.position:>8}  {recorded.time}  {recorded.type:<26} {stream:<37} {what}\n")

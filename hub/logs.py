@@ -71,9 +71,9 @@ _LINES: dict[str, _Line] = {
 
 
 def log_entry(recorded: Recorded) -> LogEntry | None:
-    """The line of an event of an execution; None for a type that says nothing here."""
+    """The line of an event of an execution; None for a type that says nothing here, and for one that was archived."""
     line = _LINES.get(recorded.type)
-    if line is None:
+    if line is None or not recorded.data:
         return None
     data = msgspec.json.decode(redact_json(recorded.data), type=_Data)
     level, message, metadata = line(data)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from executor.domain.errors import NotFound
+from executor.domain.errors import Archived, NotFound
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import WorkflowStatus, is_ulid
 from executor.domain.workflow import WorkflowRow
-from executor.ports import Reads, Row
+from executor.ports import Reads, Retention, Row, Store
+from hub.feed import ANY, Key
+from hub.messages import Channel
 
 R = TypeVar("R", bound=Row)
 
@@ -29,14 +31,51 @@ async def execution_row(reads: Reads, id: str, organization_id: str) -> Executio
     return row
 
 
-def is_there(reads: Reads) -> Callable[[str, str, str], Awaitable[bool]]:
-    """Whether a channel's resource (`execution` or `workflow`, its id) is the organization's."""
+async def refuse_archived(retention: Retention, id: str, organization_id: str) -> None:
+    """Raises `Archived` for an execution of the organization that was archived."""
+    archived = await retention.get(id) if is_ulid(id) else None
+    if archived is not None and archived.organization_id == organization_id:
+        raise Archived("execution", id, archived.archived_at, archived.file)
+
+
+async def kept_execution(store: Store, id: str, organization_id: str) -> ExecutionRow:
+    """As `execution_row`; raises `Archived` for one that was archived."""
+    try:
+        return await execution_row(store.reads, id, organization_id)
+    except NotFound:
+        await refuse_archived(store.ledgers.retention, id, organization_id)
+        raise
+
+
+def is_there(store: Store) -> Callable[[str, str, str], Awaitable[bool]]:
+    """Whether a channel's resource (`execution` or `workflow`, its id) is the organization's, also where it was
+    archived."""
 
     async def answer(kind: str, id: str, organization_id: str) -> bool:
         try:
-            await (execution_row if kind == "execution" else workflow_row)(reads, id, organization_id)
+            if kind == "execution":
+                await kept_execution(store, id, organization_id)
+            else:
+                await workflow_row(store.reads, id, organization_id)
+        except Archived:
+            return True
         except NotFound:
             return False
         return True
+
+    return answer
+
+
+def is_lost(retention: Retention) -> Callable[[Key, int], Awaitable[bool]]:
+    """Whether some of what a channel had after a position was archived."""
+
+    async def answer(key: Key, since: int) -> bool:
+        id = None if key.id == ANY else key.id
+        return await retention.is_lost(
+            key.organization_id,
+            since,
+            execution_id=id if key.channel is Channel.EXECUTION else None,
+            workflow_id=id if key.channel is Channel.WORKFLOW else None,
+        )
 
     return answer

@@ -142,7 +142,8 @@ Data = ExecutionUpdate | ComponentCompleted | ComponentError | WorkflowUpdate | 
 
 
 class WholeEvent(Struct, frozen=True):
-    """An event as REST, streams and exports show it. `hash` is hexadecimal."""
+    """An event as REST, streams and exports show it. `hash` is hexadecimal; `archived` is there only where it is
+    true, and then data is null."""
 
     position: int
     id: str
@@ -156,6 +157,7 @@ class WholeEvent(Struct, frozen=True):
     data: Raw
     metadata: Metadata
     hash: str
+    archived: bool | UnsetType = UNSET
 
 
 class _Message(Struct, frozen=True):
@@ -278,19 +280,21 @@ def message(recorded: Recorded, channel: Channel) -> bytes | None:
     """The event's one message on a channel of this kind, or None where it has none there.
 
     On `execution` and `workflow` its `channel` names the event's own execution or workflow, for subscribers of `*`
-    too. Raises `msgspec.DecodeError` for data that is not of the event's type.
+    too. An event that was archived has a message on `events` alone. Raises `msgspec.DecodeError` for data that is not
+    of the event's type.
     """
     if channel is Channel.EVENTS:
         return _message(recorded, "event", "events", Raw(event_json(recorded)))
     id = recorded.execution_id if channel is Channel.EXECUTION else recorded.workflow_id
     form = _FORMS.get(recorded.type)
-    if id is None or form is None:
+    if id is None or form is None or not recorded.data:
         return None
     return redact_json(_message(recorded, form.type, f"{channel}:{id}", form.data(recorded)))
 
 
 def event_json(recorded: Recorded) -> bytes:
-    """The whole event, its data as stored but for sealed secrets, which are shown as `[REDACTED]`."""
+    """The whole event, its data as stored but for sealed secrets, which are shown as `[REDACTED]`; null for one that
+    was archived."""
     whole = WholeEvent(
         recorded.position,
         recorded.id,
@@ -301,9 +305,10 @@ def event_json(recorded: Recorded) -> bytes:
         recorded.version,
         recorded.workflow_id,
         recorded.execution_id,
-        Raw(redact_json(recorded.data)),
+        Raw(redact_json(recorded.data)) if recorded.data else _NULL,
         recorded.metadata,
         recorded.hash.hex(),
+        UNSET if recorded.data else True,
     )
     return _encode(whole)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import to_builtins
 
 from executor.clock import SystemClock
 from executor.domain.errors import Invalid, Refusal
@@ -15,10 +19,13 @@ from hub.auth.apikeys import new_key
 from hub.credentials import require_secret_key
 from hub.keys import check_grant, organization_named
 from hub.keys import create_key as record_key
+from hub.organizations import forget_key, listed, make_key
+from hub.retention import Archivist, before
 from hub.settings import Settings
 from hub.times import parse_time
 from hub.wiring import opened_store
 from storage.errors import Locked, StorageError
+from storage.open import sqlite_path
 
 PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
@@ -28,32 +35,30 @@ class OperatorError(Exception):
     """The command was not done; says why."""
 
 
-async def create_key(
-    settings: Settings,
-    *,
-    name: str,
-    organization: str,
-    role: str | None,
-    permissions: tuple[str, ...],
-    expires_at: str | None,
-) -> str:
-    """A new API key, in clear. Makes the organization if it is new."""
-    wish: dict[str, Any] = {
-        "name": name,
-        "organization": organization,
-        "role": role,
-        "permissions": list(permissions),
-        "expires_at": expires_at,
-    }
+class Site(NamedTuple):
+    """What a command works on, in the process that holds the store. `forget_key` lets go of an organization's data
+    key wherever that process has it."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    secret_key: SecretKey
+    forget_key: Callable[[str], None] = lambda organization_id: None
+
+
+async def asked(settings: Settings, command: str, **wish: Any) -> Any:
+    """What a command of `COMMANDS` answers. Raises `OperatorError`."""
+    if command != "create_key":
+        _require_data(settings)
     clock, waited = SystemClock(), 0.0
     while True:
         try:
             async with opened_store(settings, clock) as (store, secret_key):
                 await require_secret_key(store, secret_key)
-                return await perform_create_key(store, clock, secret_key, **wish)
+                return await COMMANDS[command](Site(settings, store, clock, secret_key), **wish)
         except Locked as locked:
             try:
-                return str(await control.ask(settings.data_dir, "create_key", **wish))
+                return await control.ask(settings.data_dir, command, **wish)
             except control.ControlError as error:
                 raise OperatorError(str(error)) from None
             except OSError:
@@ -64,6 +69,67 @@ async def create_key(
             raise OperatorError(str(error)) from None
         await asyncio.sleep(_PAUSE_SECONDS)
         waited += _PAUSE_SECONDS
+
+
+def _require_data(settings: Settings) -> None:
+    """Only the first key makes a hub's data; every other command is about what is there."""
+    url = settings.database_url
+    if url is not None and not url.startswith("sqlite:"):
+        return
+    try:
+        path = sqlite_path(url) if url else settings.data_dir / "runcast.db"
+    except StorageError as error:
+        raise OperatorError(str(error)) from None
+    if not path.exists():
+        raise OperatorError(f"there is no hub's data at '{path.parent}'; say --data-dir")
+
+
+def served_by(site: Callable[[], Site]) -> dict[str, control.Command]:
+    """The commands as a running hub answers them."""
+
+    def command(perform: Perform) -> control.Command:
+        async def answer(fields: dict[str, Any]) -> Any:
+            try:
+                return await perform(site(), **fields)
+            except OperatorError as error:
+                raise control.ControlError(str(error)) from None
+
+        return answer
+
+    return {name: command(perform) for name, perform in COMMANDS.items()}
+
+
+async def _create_key(site: Site, **wish: Any) -> str:
+    return await perform_create_key(site.store, site.clock, site.secret_key, **wish)
+
+
+async def _archive(site: Site, *, older_than: float, directory: str | None, is_dry: bool) -> Any:
+    archivist = Archivist(site.store, site.clock, Path(directory) if directory else site.settings.archive)
+    return to_builtins(await archivist.run(before(site.clock.now(), older_than), is_dry=is_dry))
+
+
+async def _list_organizations(site: Site) -> Any:
+    return to_builtins(await listed(site.store.ledgers.organizations))
+
+
+async def _forget_key(site: Site, *, name: str) -> None:
+    site.forget_key(await forget_key(site.store.ledgers.organizations, name))
+
+
+async def _new_key(site: Site, *, name: str) -> None:
+    site.forget_key(await make_key(site.store.ledgers.organizations, site.secret_key, name))
+
+
+Perform = Callable[..., Awaitable[Any]]
+
+COMMANDS: Mapping[str, Perform] = {
+    "create_key": _create_key,
+    "archive": _archive,
+    "list_organizations": _list_organizations,
+    "forget_key": _forget_key,
+    "new_key": _new_key,
+}
+"""By name, what is done with a `Site` and the fields of a wish; the answer is JSON."""
 
 
 async def perform_create_key(

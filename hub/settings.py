@@ -13,6 +13,7 @@ from hub.auth.apikeys import KEY
 
 VERSION = "0.1.0"
 PREFIX = "RUNCAST_"
+LONGEST_DAYS = 36_500.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -33,6 +34,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[Network, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 1024 * 1024
+    retention_days: float | None = None
+    archive_dir: Path | None = None
+
+    @property
+    def archive(self) -> Path:
+        """Where archive files go."""
+        return self.archive_dir or self.data_dir / "archive"
 
     @property
     def is_loopback(self) -> bool:
@@ -88,6 +96,16 @@ def _integer(least: int) -> Callable[[str], int]:
     return parse
 
 
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number of days") from None
+    if not 0 < days <= LONGEST_DAYS:
+        raise ValueError(f"{text} is not above 0 and at most {LONGEST_DAYS:g} days")
+    return days
+
+
 def _level(text: str) -> str:
     if text.upper() not in LOG_LEVELS:
         raise ValueError(f"'{text}' is not a level; there are {', '.join(LOG_LEVELS).lower()}")
@@ -135,4 +153,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "egress_allow": _networks,
     "allowed_origins": _origins,
     "max_body_bytes": _integer(1024),
+    "retention_days": _days,
+    "archive_dir": Path,
 }

@@ -17,8 +17,9 @@ from executor.domain.execution import rows as execution
 from executor.domain.execution.rows import ComponentRow, ExecutionRow
 from executor.domain.values import Instant, WorkflowStatus, is_ulid
 from executor.domain.workflow import WorkflowRow
-from executor.ports import Aggregate, EventLog, Row
+from executor.ports import Aggregate, EventLog, Row, Store
 from hub.diff import Change, changes
+from hub.lookups import refuse_archived
 from hub.times import parse_time
 
 At = Annotated[str, Meta(max_length=64)]
@@ -109,11 +110,12 @@ async def workflow_at(log: EventLog, id: str, organization_id: str, moment: Mome
 
 
 async def execution_at(
-    log: EventLog, id: str, organization_id: str, moment: Moment
+    store: Store, id: str, organization_id: str, moment: Moment
 ) -> tuple[ExecutionRow, list[ComponentRow]]:
     """Its row as of then and those of its components, as lists show them. Raises `NotFound` where it was not there
-    yet."""
-    rows = await _rows_at(log, execution.AGGREGATE, id, moment)
+    yet, and `Archived`."""
+    await refuse_archived(store.ledgers.retention, id, organization_id)
+    rows = await _rows_at(store.log, execution.AGGREGATE, id, moment)
     for row in rows:
         if isinstance(row, ExecutionRow) and row.organization_id == organization_id:
             its = [component for component in rows if isinstance(component, ComponentRow)]

@@ -17,7 +17,7 @@ from hub import control
 from hub.app import create_app
 from hub.credentials import Credentials, credentials_path, ensure_first_key
 from hub.logging import configure
-from hub.operator import OperatorError, perform_create_key
+from hub.operator import Site, served_by
 from hub.server import Server, bound, url_of
 from hub.services import Services
 from hub.settings import VERSION, Settings
@@ -106,11 +106,8 @@ async def _serve(
         async with _redis(settings) as redis_url, opened(settings, clock, store, key, redis_url) as services:
             yield services
 
-    async def create_key(fields: dict[str, object]) -> str:
-        try:
-            return await perform_create_key(store, clock, key, **fields)  # type: ignore[arg-type]
-        except OperatorError as error:
-            raise control.ControlError(str(error)) from None
+    def site() -> Site:
+        return Site(settings, store, clock, key, services.sealer.forget if services is not None else lambda id: None)
 
     def ready() -> None:
         store.lock.set_address(url)
@@ -123,7 +120,7 @@ async def _serve(
             await services.sockets.close_all()
 
     server = Server(create_app(hub, clock), ready, before_close)
-    async with control.served(settings.data_dir, {"create_key": create_key}):
+    async with control.served(settings.data_dir, served_by(site)):
         await server.serve([listener])
     if not server.started:
         raise UpError("the hub did not start; the log above says why")

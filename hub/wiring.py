@@ -26,7 +26,8 @@ from hub.auth import apikeys
 from hub.auth.authenticate import Authenticator
 from hub.credentials import secret_key
 from hub.feed import Feed
-from hub.lookups import is_there
+from hub.lookups import is_lost, is_there
+from hub.retention import Archivist
 from hub.services import Services
 from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
@@ -122,7 +123,8 @@ async def opened(
                 feed,
                 store.log,
                 authenticator.authenticate,
-                is_there(store.reads),
+                is_there(store),
+                is_lost(store.ledgers.retention),
                 clock,
                 settings.allowed_origins,
             ),
@@ -137,6 +139,8 @@ async def opened(
             "webhooks": lambda: webhooks.run(is_alone=True),
             "key use": authenticator.keep_use,
         }
+        if (days := settings.retention_days) is not None:
+            tasks["retention"] = lambda: Archivist(store, clock, settings.archive).keep(days)
         for name, run in tasks.items():
             await stack.enter_async_context(_running(name, run))
         yield services

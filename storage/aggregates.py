@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from executor.domain.errors import Archived
 from executor.domain.events import Fact, Stamp
 from executor.ports import Aggregate, Recorded
 from storage.codec import Codec
@@ -40,6 +41,9 @@ class Aggregates:
         return self.of(stream).evolve(state, [self.fact(event) for event in recorded])
 
     def fact(self, recorded: Recorded) -> Fact:
+        """Raises `Archived` where the data is blank, `UnknownEvent`."""
+        if not recorded.data:
+            raise Archived(*recorded.stream.split(":", 1))
         event = self._codec.decode(recorded.type, recorded.schema, recorded.data)
         return Fact(event, stamp(recorded))
 

@@ -71,6 +71,17 @@ class NotFound(Refusal):
         super().__init__([Problem(Code.RESOURCE_NOT_FOUND, said)])
 
 
+class Archived(Refusal):
+    """The thing ended long ago, and what is left of it is in a file; nothing can be shown of it or done with it."""
+
+    def __init__(self, what: str, id: str, at: str | None = None, file: str | None = None) -> None:
+        said = f"{what} '{id}' was archived"
+        if at is not None:
+            said += f" at {at} into the file '{file}'"
+        details = None if at is None else {"archived_at": at, "file": file}
+        super().__init__([Problem(Code.RESOURCE_NOT_FOUND, said, details=details)])
+
+
 class ResourceConflict(Refusal):
     """What is asked does not go with the present state of the thing."""
 

@@ -29,17 +29,18 @@ def create(
 
     Without --role and --permission the key is an admin's.
     """
-    from hub.operator import OperatorError, create_key
+    from hub.operator import OperatorError, asked
 
     settings = settings_from(data_dir=data_dir)
     try:
         key = asyncio.run(
-            create_key(
+            asked(
                 settings,
+                "create_key",
                 name=name,
                 organization=organization,
                 role=role or (None if permission else "admin"),
-                permissions=tuple(permission or ()),
+                permissions=list(permission or ()),
                 expires_at=expires_at,
             )
         )

@@ -14,7 +14,7 @@ from executor.ports import Eq, EventQuery, HasAll, Order, Range, Reads, Recorded
 from hub.envelope import Answer, Page
 from hub.executions import cancel, execute, queue_position
 from hub.logs import log_entry
-from hub.lookups import execution_row, workflow_row
+from hub.lookups import kept_execution, workflow_row
 from hub.messages import event_json
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
@@ -153,9 +153,9 @@ async def get(call: Call[NoBody, GetExecution]) -> Answer:
     """Get an execution, as it is or as it was."""
     if call.query.at is not None:
         moment = await moment_of(call.hub.store.log, call.query.at, "at", call.now)
-        then, _ = await execution_at(call.hub.store.log, call.path["id"], call.organization_id, moment)
+        then, _ = await execution_at(call.hub.store, call.path["id"], call.organization_id, moment)
         return Answer(_as_of(then, moment.time))
-    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
     return Answer(_as_of(row, call.now))
 
 
@@ -164,7 +164,7 @@ async def diff(call: Call[NoBody, Span]) -> Answer:
     """Compare an execution, its components included, between two positions or times."""
 
     async def whole(moment: Moment) -> Any:
-        row, components = await execution_at(call.hub.store.log, call.path["id"], call.organization_id, moment)
+        row, components = await execution_at(call.hub.store, call.path["id"], call.organization_id, moment)
         shown = msgspec.json.decode(msgspec.json.encode(_as_of(row, moment.time)))
         return shown | {"components": [msgspec.json.decode(component.document) for component in components]}
 
@@ -174,7 +174,7 @@ async def diff(call: Call[NoBody, Span]) -> Answer:
 @RESOURCE.route("POST", "/executions/{id}/cancel", needs="execution.write", body=CancelExecution)
 async def cancel_(call: Call[CancelExecution, NoQuery]) -> Answer:
     """Cancel an execution: it ends at once."""
-    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
     state = await cancel(call.hub, row, call.principal.id, call.metadata, call.body.reason)
     return Answer(view(state), "Execution cancelled")
 
@@ -185,9 +185,9 @@ async def components(call: Call[NoBody, ListComponents]) -> Answer:
     log, id = call.hub.store.log, call.path["id"]
     if call.query.at is not None:
         moment = await moment_of(log, call.query.at, "at", call.now)
-        _, found = await execution_at(log, id, call.organization_id, moment)
+        _, found = await execution_at(call.hub.store, id, call.organization_id, moment)
     else:
-        row = await execution_row(call.hub.store.reads, id, call.organization_id)
+        row = await kept_execution(call.hub.store, id, call.organization_id)
         found = await _components_of(call.hub.store.reads, row.id)
     touched = {component.component_id for component in found}
     created = (await log.stream(f"execution:{id}"))[0]
@@ -212,7 +212,7 @@ async def _components_of(reads: Reads, execution_id: str) -> list[ComponentRow]:
 @RESOURCE.route("GET", "/executions/{id}/history", needs="execution.read", query=Paging)
 async def history(call: Call[NoBody, Paging]) -> Answer:
     """List every event of an execution, in order."""
-    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
     found, page = await _events_of(call, row, ())
     return Answer([msgspec.Raw(event_json(recorded)) for recorded in found], page=page)
 
@@ -221,7 +221,7 @@ async def history(call: Call[NoBody, Paging]) -> Answer:
 async def logs(call: Call[NoBody, ListLogs]) -> Answer:
     """List the log of an execution: what its components wrote, and what happened to it."""
     query = call.query
-    row = await execution_row(call.hub.store.reads, call.path["id"], call.organization_id)
+    row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
     entries = [log_entry(recorded) for recorded in await call.hub.store.log.stream(f"execution:{row.id}")]
     kept = [
         entry

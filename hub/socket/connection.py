@@ -36,12 +36,24 @@ Exists = Callable[[str, str, str], Awaitable[bool]]
 """Whether a resource (`execution` or `workflow`, its id) is an organization's. May raise `Unavailable`."""
 
 
+IsLost = Callable[[Key, int], Awaitable[bool]]
+"""Whether some of what a channel had after a position was archived. May raise `Unavailable`."""
+
+
 class Doors:
     """What every connection works with."""
 
-    def __init__(self, feed: Feed, log: EventLog, authenticate: Authenticate, exists: Exists, clock: Clock) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        log: EventLog,
+        authenticate: Authenticate,
+        exists: Exists,
+        is_lost: IsLost,
+        clock: Clock,
+    ) -> None:
         self.feed, self.log, self.clock = feed, log, clock
-        self.authenticate, self.exists = authenticate, exists
+        self.authenticate, self.exists, self.is_lost = authenticate, exists, is_lost
 
 
 class Connection:
@@ -130,14 +142,15 @@ class Connection:
             self._set_timer(principal.expires_at if principal is not None else None)
 
     async def _check_resource(self, check: protocol.CheckResource, key: Key) -> None:
-        is_there = True
-        if protocol.needs_check(key):
-            try:
+        is_there, since = True, check.request.since
+        try:
+            if protocol.needs_check(key):
                 is_there = await self._doors.exists(str(key.channel), key.id, key.organization_id)
-            except Unavailable:
-                self._do(self._protocol.resource_unknown(check))
-                return
-        self._do(self._protocol.resource_checked(check, is_there, self._doors.log.head))
+            is_lost = since is not None and await self._doors.is_lost(key, since)
+        except Unavailable:
+            self._do(self._protocol.resource_unknown(check))
+            return
+        self._do(self._protocol.resource_checked(check, is_there, self._doors.log.head, is_lost=is_lost))
 
     def _do(self, outputs: Outputs) -> None:
         """Does what needs no waiting, in one step of the loop."""

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from executor.ports import Clock, EventLog, Recorded
 from hub.feed import Feed
-from hub.socket.connection import CLOSE_SECONDS, Authenticate, Connection, Doors, Exists
+from hub.socket.connection import CLOSE_SECONDS, Authenticate, Connection, Doors, Exists, IsLost
 from hub.socket.protocol import CloseCode
 
 _GOING_DOWN: Final = "the hub is going down"
@@ -34,10 +34,11 @@ class Sockets:
         log: EventLog,
         authenticate: Authenticate,
         exists: Exists,
+        is_lost: IsLost,
         clock: Clock,
         allowed_origins: Sequence[str] = (),
     ) -> None:
-        self._doors = Doors(feed, log, authenticate, exists, clock)
+        self._doors = Doors(feed, log, authenticate, exists, is_lost, clock)
         self._allowed_origins = frozenset(allowed_origins)
         self._open: set[Connection] = set()
         self._is_closing = False

@@ -165,8 +165,9 @@ class Protocol:
             welcome = replies.Welcome(self._connection_id, self._epoch, head, self._limits, request.reply_to)
         return [self._send(welcome), *self._withdraw_forbidden(principal)]
 
-    def resource_checked(self, check: CheckResource, is_there: bool, head: int) -> Outputs:
-        """Subscribes, anew where the channel was subscribed to; a refusal leaves an older subscription alone."""
+    def resource_checked(self, check: CheckResource, is_there: bool, head: int, *, is_lost: bool = False) -> Outputs:
+        """Subscribes, anew where the channel was subscribed to; a refusal leaves an older subscription alone.
+        `is_lost` says that some of what the channel had after `since` was archived."""
         if self.state is State.CLOSED:
             return []
         key, request = check
@@ -180,7 +181,7 @@ class Protocol:
             return [self._error(request.reply_to, Problem(Code.INVALID_POSITION, said, "since"))]
         outputs: Outputs = [Unlisten(key)] if key in self._keys else []
         self._keys.add(key)
-        subscribed = replies.Subscribed(request.reply_to, key.name, after, head, not is_other_log)
+        subscribed = replies.Subscribed(request.reply_to, key.name, after, head, not (is_other_log or is_lost))
         return [*outputs, self._send(subscribed), Listen(key, after, request.types)]
 
     def resource_unknown(self, check: CheckResource) -> Outputs:

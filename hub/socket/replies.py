@@ -40,7 +40,8 @@ class Welcome(Struct, frozen=True):
 
 
 class Subscribed(Struct, frozen=True):
-    """What follows on the channel comes after `position`. `recovered` is false where `since` was of another log."""
+    """What follows on the channel comes after `position`. `recovered` is false where `since` was of another log, or
+    something of the channel was archived since."""
 
     type: ClassVar[str] = "subscribed"
     reply_to: str | None

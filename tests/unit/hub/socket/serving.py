@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from executor.domain.values import Instant
 from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
+from hub.feed import Key
 from hub.socket.endpoint import Sockets
 from tests.unit.hub.socket.casting import EXECUTION, ORGANIZATION, OTHER_EXECUTION, WORKFLOW, World, until
 
@@ -47,7 +48,10 @@ class Hub:
         self.world = world
         self.principals = {TOKEN: principal(), STRANGER_S_TOKEN: principal(organization_id=STRANGER)}
         self.things = {(id, ORGANIZATION) for id in (EXECUTION, OTHER_EXECUTION, WORKFLOW)}
-        self.sockets = Sockets(world.feed, world.log, self.authenticate, self.exists, world.clock, allowed_origins)
+        self.lost: set[tuple[str, int]] = set()
+        self.sockets = Sockets(
+            world.feed, world.log, self.authenticate, self.exists, self.is_lost, world.clock, allowed_origins
+        )
         self.url = ""
 
     async def authenticate(self, token: str) -> Principal | None:
@@ -55,6 +59,9 @@ class Hub:
 
     async def exists(self, kind: str, id: str, organization_id: str) -> bool:
         return (id, organization_id) in self.things
+
+    async def is_lost(self, key: Key, since: int) -> bool:
+        return (key.name, since) in self.lost
 
     def client(self, token: str | None = TOKEN, **options: Any) -> connect:
         query = "" if token is None else f"?token={token}"
