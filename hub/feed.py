@@ -113,7 +113,7 @@ class Entry:
 class Subscription:
     """One sink's wish for one channel. `types` are names of event types; None for all."""
 
-    __slots__ = ("_feed", "handed", "is_closed", "is_live", "key", "page", "sink", "types")
+    __slots__ = ("_feed", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "types")
 
     def __init__(self, feed: Feed, key: Key, types: frozenset[str] | None, after: int, sink: Sink) -> None:
         self._feed = feed
@@ -122,6 +122,8 @@ class Subscription:
         self.sink = sink
         self.handed = after
         self.page = _FIRST_PAGE
+        self.read_through = 0
+        """Through here it is read from the log, whatever is in memory."""
         self.is_live = False
         self.is_closed = False
 
@@ -182,9 +184,14 @@ class Feed:
         """Calls for each event of a type, of whatever organization, as it is dispatched."""
         self._watchers.setdefault(type, []).append(call)
 
-    def subscribe(self, key: Key, sink: Sink, *, after: int, types: frozenset[str] | None = None) -> Subscription:
-        """All that the channel has after a position, which may lie ahead of the feed's."""
+    def subscribe(
+        self, key: Key, sink: Sink, *, after: int, types: frozenset[str] | None = None, is_lost: bool = False
+    ) -> Subscription:
+        """All that the channel has after a position, which may lie ahead of the feed's. Where some of it `is_lost`,
+        what this process still remembers of it is not handed over."""
         subscription = Subscription(self, key, types, after, sink)
+        if is_lost:
+            subscription.read_through = self.position
         self._place(subscription)
         return subscription
 
@@ -205,7 +212,8 @@ class Feed:
         """
         if subscription.is_live or subscription.is_closed:
             return
-        entries = self._ring.after(subscription.handed)
+        is_fresh = subscription.handed >= subscription.read_through
+        entries = self._ring.after(subscription.handed) if is_fresh else None
         if entries is not None:
             through = entries[-1].recorded.position if entries else self.position
             batch = subscription.batch([entry for entry in entries if subscription.key.covers(entry.recorded)])

@@ -20,7 +20,7 @@ from executor.domain.values import Instant, plus
 from executor.ports import Archived, Clock, Ended, Store
 from hub.settings import LONGEST_DAYS
 from storage.errors import Broken
-from storage.retention import ArchiveFile, lines
+from storage.retention import ArchiveFile, lines, sweep
 
 LEASE: Final = "retention"
 _LEASE_SECONDS: Final = 20.0
@@ -96,6 +96,7 @@ class Archivist:
             raise ResourceConflict("executions are being archived already; try again when that is done")
         renewing = asyncio.create_task(self._renew())
         try:
+            await asyncio.to_thread(sweep, self._directory, _DAY)
             async for page in self._pages(until):
                 for organization_id, its in itertools.groupby(page, lambda ended: ended.organization_id):
                     ended = list(its)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -70,6 +71,13 @@ def _stored(event: ArchivedEvent) -> Stored:
         "hash": bytes.fromhex(event.hash),
     }
     return Stored(**fields)
+
+
+def sweep(directory: Path, seconds: float) -> None:
+    """Takes away what others left half written longer ago than some seconds. Raises `OSError`."""
+    for path in directory.glob(".*.ndjson.gz.*"):
+        if time.time() - path.stat().st_mtime > seconds:
+            path.unlink(missing_ok=True)
 
 
 class ArchiveFile:

@@ -158,8 +158,9 @@ class Connection:
             match output:
                 case protocol.Send(message):
                     self._outbox.send(message)
-                case protocol.Listen(key, after, types):
-                    subscribed = self._doors.feed.subscribe(key, self._outbox, after=after, types=types)
+                case protocol.Listen(key, after, types, is_lost):
+                    feed = self._doors.feed
+                    subscribed = feed.subscribe(key, self._outbox, after=after, types=types, is_lost=is_lost)
                     self._subscriptions[key] = subscribed
                 case protocol.Unlisten(key):
                     self._doors.feed.unsubscribe(self._subscriptions.pop(key))

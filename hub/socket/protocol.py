@@ -75,9 +75,12 @@ class CheckResource(NamedTuple):
 
 
 class Listen(NamedTuple):
+    """`is_lost` says that some of what the channel had after that position was archived."""
+
     key: Key
     after: int
     types: frozenset[str] | None
+    is_lost: bool = False
 
 
 class Unlisten(NamedTuple):
@@ -182,7 +185,7 @@ class Protocol:
         outputs: Outputs = [Unlisten(key)] if key in self._keys else []
         self._keys.add(key)
         subscribed = replies.Subscribed(request.reply_to, key.name, after, head, not (is_other_log or is_lost))
-        return [*outputs, self._send(subscribed), Listen(key, after, request.types)]
+        return [*outputs, self._send(subscribed), Listen(key, after, request.types, is_lost)]
 
     def resource_unknown(self, check: CheckResource) -> Outputs:
         """Whether the resource is there cannot be told for now."""
