@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from executor.domain.values import Instant
-from executor.ports import Stored
+from executor.ports import Archived, Stored
 from storage.codec import digest
 from storage.errors import Broken
 
@@ -71,6 +71,16 @@ def _stored(event: ArchivedEvent) -> Stored:
         "hash": bytes.fromhex(event.hash),
     }
     return Stored(**fields)
+
+
+def unchanged(archived: Iterable[Archived], versions: Mapping[str, int], awaited: Container[str]) -> list[Archived]:
+    """Those that may be blanked: they are still at their version, and nothing waits for them. `versions` has those
+    whose rows say that they ended."""
+    return [
+        each
+        for each in archived
+        if each.execution_id not in awaited and versions.get(each.execution_id) == each.version
+    ]
 
 
 def sweep(directory: Path, seconds: float) -> None:

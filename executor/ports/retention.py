@@ -47,7 +47,7 @@ class Retention(Protocol):
 
     async def ended(self, before: Instant, after: tuple[Instant, str], limit: int) -> list[Ended]:
         """Executions that ended before a time, by `completed_at` and id after those (exclusive), and that nothing
-        waits for: the fan-out has passed them, and all deliveries of their events have ended."""
+        waits for: the fan-out has passed them, and all deliveries and replays of their events have ended."""
 
     async def events(self, execution_id: str) -> list[Stored]:
         """The events of an execution's stream, in order."""

@@ -10,6 +10,7 @@ from executor.ports import Organization
 from storage.errors import Unstorable
 from storage.postgres.connection import Pool
 from storage.postgres.deliveries import PostgresDeliveries
+from storage.postgres.retention import PostgresRetention
 from storage.postgres.values import columns
 from storage.sql import named
 
@@ -66,12 +67,15 @@ class PostgresOrganizations:
             raise Unstorable(f"the organization id {organization.id} belongs to another name")
         return kept
 
+    async def all(self) -> list[Organization]:
+        return [_organization(row) for row in await self._pool.rows(_sql("organizations"))]
+
+    async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
+        return await self._pool.execute(_sql("organization_replace_key"), id, former, sealed_key) > 0
+
     async def _one(self, query: str, key: str) -> Organization | None:
         row = await self._pool.row(_sql(query), key)
-        if row is None:
-            return None
-        id, name, sealed_key, created_at = row
-        return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
+        return _organization(row) if row is not None else None
 
 
 class PostgresKeyUse:
@@ -96,6 +100,12 @@ class PostgresLedgers(NamedTuple):
     organizations: PostgresOrganizations
     key_use: PostgresKeyUse
     deliveries: PostgresDeliveries
+    retention: PostgresRetention
+
+
+def _organization(row: Sequence[str]) -> Organization:
+    id, name, sealed_key, created_at = row
+    return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
 
 
 def _sql(name: str) -> str:

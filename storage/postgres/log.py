@@ -110,7 +110,7 @@ class PostgresLog:
         What is appended meanwhile is proved too; only what was there at the beginning can be missing.
         """
         link, given = after, await self._last_position()
-        while page := await self.page(link.position):
+        while page := await self.scan(link.position):
             link = verify(page, link)
         if given > link.position:
             raise Broken(link.position + 1, f"missing: the log had {given} events")

@@ -82,13 +82,18 @@ INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET va
 INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING;
 
 -- name: execution_stats
--- From the index of (workflow_id, status, created_at) alone.
+-- From the indexes of (workflow_id, status, created_at) alone. What was archived still counts.
+WITH runs AS (
+    SELECT workflow_id, status, created_at FROM executions
+    UNION ALL
+    SELECT workflow_id, status, created_at FROM archived_executions
+)
 SELECT workflow_id,
        count(*),
        count(*) FILTER (WHERE status IN ('completed', 'failed', 'cancelled', 'terminated')),
        count(*) FILTER (WHERE status = 'completed'),
        max(created_at)
-FROM executions
+FROM runs
 WHERE workflow_id = ANY ($1::text[])
 GROUP BY workflow_id;
 
@@ -136,6 +141,61 @@ SELECT id, name, sealed_key, created_at FROM organizations WHERE name = $1;
 
 -- name: organization_add
 INSERT INTO organizations (id, name, sealed_key, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: organizations
+SELECT id, name, sealed_key, created_at FROM organizations ORDER BY name;
+
+-- name: organization_replace_key
+UPDATE organizations SET sealed_key = $3 WHERE id = $1 AND sealed_key = $2;
+
+-- name: ended
+-- Executions that ended before a time and after a key, and that no delivery waits for.
+SELECT id, organization_id, workflow_id, status, created_at, completed_at, version
+FROM executions
+WHERE completed_at < $1
+  AND (completed_at, id) > ($2, $3)
+  AND status IN ('completed', 'failed', 'cancelled', 'terminated')
+  AND (SELECT max(position) FROM events WHERE execution_id = executions.id)
+      <= (SELECT position FROM checkpoints WHERE name = 'fanout')
+  AND id NOT IN (SELECT execution_id FROM deliveries JOIN events USING (position)
+                 WHERE deliveries.due_at IS NOT NULL AND execution_id IS NOT NULL)
+ORDER BY completed_at, id
+LIMIT $4;
+
+-- name: ended_versions
+SELECT id, version FROM executions
+WHERE status IN ('completed', 'failed', 'cancelled', 'terminated') AND id = ANY ($1::text[]);
+
+-- name: awaited
+-- Of some executions, those with a delivery that has not ended, between two positions.
+SELECT DISTINCT execution_id
+FROM deliveries JOIN events USING (position)
+WHERE deliveries.due_at IS NOT NULL AND position BETWEEN $1 AND $2 AND execution_id = ANY ($3::text[]);
+
+-- name: stream_all
+SELECT {all} FROM events WHERE stream = $1 ORDER BY version;
+
+-- name: blank_streams
+UPDATE events SET data = '' WHERE stream = ANY ($1::text[]);
+
+-- name: drop_executions
+DELETE FROM executions WHERE id = ANY ($1::text[]);
+
+-- name: drop_components
+DELETE FROM components WHERE execution_id = ANY ($1::text[]);
+
+-- name: archived
+SELECT {columns} FROM archived_executions WHERE execution_id = $1;
+
+-- name: is_lost
+-- Of an organization, or of one execution or workflow of it; null for any.
+SELECT EXISTS (
+    SELECT 1 FROM archived_executions
+    WHERE organization_id = $1
+      AND last_position > $2
+      AND ($3::text IS NULL OR execution_id = $3)
+      AND ($4::text IS NULL OR workflow_id = $4)
+);
 
 -- name: touch
 INSERT INTO key_use (id, used_at) SELECT * FROM unnest($1::text[], $2::text[])

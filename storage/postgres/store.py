@@ -28,6 +28,7 @@ from storage.postgres.ledgers import (
 )
 from storage.postgres.log import PostgresLog
 from storage.postgres.reads import PostgresReads
+from storage.postgres.retention import PostgresRetention
 from storage.sql import named
 
 _FORMAT: Final = "1"
@@ -91,6 +92,7 @@ async def open_postgres(
         PostgresOrganizations(pool),
         PostgresKeyUse(pool),
         PostgresDeliveries(pool),
+        PostgresRetention(pool),
     )
     return PostgresStore(pool, log, PostgresReads(pool), ledgers)
 

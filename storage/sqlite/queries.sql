@@ -122,7 +122,8 @@ SELECT id, name, sealed_key, created_at FROM organizations ORDER BY name;
 UPDATE organizations SET sealed_key = ?3 WHERE id = ?1 AND sealed_key = ?2;
 
 -- name: ended
--- Executions that ended before a time (the first parameter) and after a key, and that nothing waits for.
+-- Executions that ended before a time (the first parameter) and after a key, and that no delivery and no replay
+-- waits for.
 SELECT id, organization_id, workflow_id, status, created_at, completed_at, version
 FROM executions
 WHERE completed_at < ?1
@@ -132,8 +133,17 @@ WHERE completed_at < ?1
       <= (SELECT position FROM checkpoints WHERE name = 'fanout')
   AND id NOT IN (SELECT execution_id FROM deliveries JOIN events ON events.position = deliveries.position
                  WHERE deliveries.due_at IS NOT NULL AND execution_id IS NOT NULL)
+  AND NOT EXISTS (SELECT 1 FROM replays
+                  WHERE replays.completed_at IS NULL
+                    AND replays.organization_id = executions.organization_id
+                    AND max(replays.first, replays.position + 1)
+                        <= (SELECT max(position) FROM events WHERE execution_id = executions.id)
+                    AND replays.last >= (SELECT min(position) FROM events WHERE execution_id = executions.id))
 ORDER BY completed_at, id
 LIMIT ?4;
+
+-- name: replays_under_way
+SELECT organization_id, first, last, position FROM replays WHERE completed_at IS NULL;
 
 -- name: ended_versions
 SELECT id, version FROM executions

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import Instant, plus
-from executor.ports import Archived, Delivery, ExecutionStats, Organization, Store
+from executor.ports import Archived, Delivery, ExecutionStats, Organization, Replay, Store
 from storage.codec import digest
 from tests.contract.notes import ORG, START, Author, RunChanged
 
@@ -103,6 +103,33 @@ async def test_nothing_is_due_that_a_delivery_waits_for(store: Store, author: Au
     assert await ids(store) == ["b"]
     await store.ledgers.deliveries.cancel_waiting("W", LATER)
     assert await ids(store) == ["a", "b"]
+
+
+async def test_nothing_is_due_that_a_replay_has_still_to_come_by(store: Store, author: Author) -> None:
+    await run(author, "a")
+    await run(author, "b")
+    await run(author, "c", organization_id="another")
+    await pass_by(store)
+    wanted = [await archived(store, id) for id in ("a", "b", "c")]
+    replays = store.ledgers.replays
+    replay = Replay(
+        id="R",
+        organization_id=ORG,
+        webhook_id=None,
+        first=1,
+        last=3,
+        position=0,
+        created_by="nobody",
+        created_at=START,
+    )
+    await replays.add(replay)
+    assert await ids(store) == ["c"]
+    assert await store.ledgers.retention.blank(wanted) == ["c"]
+    assert await replays.advance("R", 0, 2, 2)
+    assert await ids(store) == ["a"]
+    assert await store.ledgers.retention.blank(wanted) == ["a"]
+    assert await replays.end("R", "completed", LATER)
+    assert await store.ledgers.retention.blank(wanted) == ["b"]
 
 
 async def test_blanking_leaves_the_envelope_and_takes_the_rows(store: Store, author: Author) -> None:
