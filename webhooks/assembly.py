@@ -9,20 +9,21 @@ from executor.ports import Clock, Store
 from executor.sealing import Sealer
 from webhooks.body import decoded
 from webhooks.commands import Commands
-from webhooks.courier import Courier
+from webhooks.courier import LEASE_SECONDS, Courier
 from webhooks.deliver import Attempts
 from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 from webhooks.facts import Decode, Facts
-from webhooks.fanout import Fanout
-from webhooks.pump import LEASE_MARGIN_SECONDS, Pump
+from webhooks.fanout import CHECKPOINT, Fanout
+from webhooks.pump import Pump
 from webhooks.secrets import EndpointSecrets
+from webhooks.turn import TTL_SECONDS, Turn
 from webhooks.worker import Worker
 
 
 class Webhooks:
     """`commands` for the doors; `run` for who delivers. The store must have been opened with `endpoint.AGGREGATE` and
-    `delivery.AGGREGATE`."""
+    `delivery.AGGREGATE`. `doorbell`, where other processes are to hear it too."""
 
     def __init__(
         self,
@@ -33,26 +34,30 @@ class Webhooks:
         redis_url: str,
         *,
         decode: Decode = decoded,
-        lease_margin: float = LEASE_MARGIN_SECONDS,
+        doorbell: Doorbell | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        turn_seconds: float = TTL_SECONDS,
     ) -> None:
-        deliveries, doorbell = store.ledgers.deliveries, Doorbell()
-        facts, directory = Facts(store.log, decode), Directory(store.reads)
+        deliveries, doorbell = store.ledgers.deliveries, doorbell or Doorbell()
+        facts, directory = Facts(store.log, decode), Directory(store.log, store.reads)
         attempts = Attempts(store.log, deliveries, directory, facts, EndpointSecrets(sealer), egress, clock)
-        courier = Courier(attempts, deliveries, doorbell, clock)
-        pump = Pump(deliveries, directory, courier, doorbell, clock, lease_margin)
-        self._deliveries, self._clock = deliveries, clock
+        courier = Courier(attempts, deliveries, doorbell, clock, lease_seconds=lease_seconds)
+        pump = Pump(deliveries, directory, courier, doorbell, clock)
+        self._deliveries, self._clock, self._directory = deliveries, clock, directory
+        self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)
         self.commands = Commands(store.log, deliveries, sealer, egress, clock, doorbell)
-        self.fanout = Fanout(store.log, deliveries, facts, directory, doorbell, clock)
+        self.fanout = Fanout(store.log, deliveries, facts, doorbell, clock)
         self.worker = Worker(redis_url, pump, courier, doorbell)
 
     async def run(self, *, is_alone: bool) -> None:
         """Fans out and delivers until it is cancelled; ends within some ten seconds then.
 
         `is_alone` says that no other process delivers from this store: what is in flight there was being sent by one
-        that died, and is sent again at once.
+        that died, and is sent again at once. Else one of them fans out at a time, and all deliver.
         """
         if is_alone:
             await self._deliveries.release_all(self._clock.now())
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self.fanout.run(), name="webhook-fanout")
-            both.create_task(self.worker.run(), name="webhook-worker")
+        async with asyncio.TaskGroup() as all:
+            all.create_task(self._directory.run(), name="webhook-directory")
+            all.create_task(self.fanout.run(None if is_alone else self._turn), name="webhook-fanout")
+            all.create_task(self.worker.run(), name="webhook-worker")

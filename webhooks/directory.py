@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from executor.ports import EndpointLimits, Eq, Order, Reads, RowQuery
-from webhooks.endpoint import DEFAULT_TIMEOUT_SECONDS, State, WebhookRow, state_of
+from executor.domain.errors import Unavailable
+from executor.ports import EndpointLimits, Eq, EventLog, Order, Reads, Recorded, RowQuery
+from webhooks import endpoint
+from webhooks.endpoint import State, WebhookRow, state_of
 from webhooks.facts import Kept
 
-_FRESH_SECONDS = 2.0
 _PAGE = 500
 _KEPT_STATES = 1000
+_AGAIN_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class Limits(NamedTuple):
-    """`longest_timeout` is seconds, of all endpoints of the shard."""
+    """Of a shard's active endpoints, as they are at a position of the log or later."""
 
     endpoints: tuple[EndpointLimits, ...]
-    longest_timeout: float
+    position: int
 
 
 class Directory:
-    """Reads rows. Limits may be some seconds old, unless told of a change; `current` never is."""
+    """Reads rows, and follows the log to know when they change, whichever process changes them."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
-        self._limits: dict[int, tuple[float, Limits]] = {}
+    def __init__(self, log: EventLog, reads: Reads) -> None:
+        self._log, self._reads = log, reads
+        self._position = log.head
+        self._limits: dict[int, tuple[EndpointLimits, ...]] = {}
         self._changes: Counter[int] = Counter()
         self._states: Kept[tuple[str, int], State] = Kept(_KEPT_STATES)
 
-    async def limits(self, shard: int) -> Limits:
-        """Of the shard's active endpoints."""
-        read_at, limits = self._limits.get(shard, (-_FRESH_SECONDS, Limits((), DEFAULT_TIMEOUT_SECONDS)))
-        now = time.monotonic()
-        if now - read_at < _FRESH_SECONDS:
-            return limits
-        changes = self._changes[shard]
-        limits = await self._read(shard)
-        if self._changes[shard] == changes:
-            self._limits[shard] = (now, limits)
-        return limits
+    async def run(self) -> None:
+        """Goes on until it is cancelled or the log closes; while the store is away, limits stay as they are."""
+        while True:
+            try:
+                async for batch in self._log.tail(self._position):
+                    self._notice(batch)
+                return
+            except Unavailable as error:
+                log.warning("what is known of endpoints waits for the store: %s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
-    def changed(self, shard: int) -> None:
-        """An endpoint of the shard is new or other than it was."""
-        self._changes[shard] += 1
-        self._limits.pop(shard, None)
+    async def limits(self, shard: int) -> Limits:
+        kept = self._limits.get(shard)
+        if kept is not None:
+            return Limits(kept, self._position)
+        position, changes = self._position, self._changes[shard]
+        read = await self._read(shard)
+        if self._changes[shard] != changes:
+            return Limits(read, position)
+        self._limits[shard] = read
+        return Limits(read, self._position)
 
     async def current(self, webhook_id: str) -> State | None:
         """The endpoint by its newest row, deleted or not."""
@@ -56,9 +68,16 @@ class Directory:
         key = (row.id, row.version)
         return self._states.get(key) or self._states.keep(key, state_of(row))
 
-    async def _read(self, shard: int) -> Limits:
+    def _notice(self, batch: Sequence[Recorded]) -> None:
+        for recorded in batch:
+            if recorded.stream.startswith(endpoint.STREAMS):
+                shard = endpoint.shard_of(recorded.stream.removeprefix(endpoint.STREAMS))
+                self._changes[shard] += 1
+                self._limits.pop(shard, None)
+        self._position = batch[-1].position
+
+    async def _read(self, shard: int) -> tuple[EndpointLimits, ...]:
         found: list[EndpointLimits] = []
-        longest = 1.0
         after: tuple[str, ...] | None = None
         while True:
             query = RowQuery(
@@ -69,7 +88,6 @@ class Directory:
                 wanted = state_of(row).endpoint
                 if wanted is not None:
                     found.append(EndpointLimits(row.id, wanted.max_in_flight, wanted.ordered))
-                    longest = max(longest, wanted.timeout_seconds)
             if len(page) < _PAGE:
-                return Limits(tuple(found), longest)
+                return tuple(found)
             after = (page[-1].id,)

@@ -40,8 +40,12 @@ DEFAULT_MAX_IN_FLIGHT: Final = 10
 _PUBLIC_NAMES = {"sealed_secret": "secret", "sealed_headers": "headers"}
 
 
+STREAMS: Final = "webhook:"
+"""How the names of the endpoints' streams begin."""
+
+
 def stream(id: str) -> str:
-    return f"webhook:{id}"
+    return f"{STREAMS}{id}"
 
 
 def shard_of(id: str) -> int:

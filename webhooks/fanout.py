@@ -19,15 +19,14 @@ from executor.domain.events.webhook import DeliveryExhausted, WebhookDeleted
 from executor.domain.values import derived_id
 from executor.ports import CheckpointMoved, Clock, Deliveries, Delivery, EventLog, EventQuery, Recorded
 from webhooks import endpoint
-from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
 from webhooks.facts import Facts
 from webhooks.matching import Matcher
+from webhooks.turn import Turn
 
 CHECKPOINT: Final = "fanout"
 
-_PREFIX = "webhook:"
 _FLUSH_SECONDS = 1.0
 _AGAIN_SECONDS = 0.5
 _PAGE = 500
@@ -36,19 +35,18 @@ log = logging.getLogger(__name__)
 
 
 class Fanout:
-    """`run` it once in a hub. It rings for the shards whose deliveries it wrote."""
+    """`run` it once in a process. It rings for the shards whose deliveries it wrote."""
 
     def __init__(
         self,
         log: EventLog,
         deliveries: Deliveries,
         facts: Facts,
-        directory: Directory,
         doorbell: Doorbell,
         clock: Clock,
     ) -> None:
         self._log, self._deliveries, self._facts = log, deliveries, facts
-        self._directory, self._doorbell, self._clock = directory, doorbell, clock
+        self._doorbell, self._clock = doorbell, clock
         self._endpoints: dict[str, State] = {}
         self._matchers: dict[str, dict[str, Matcher]] = {}
         self._written = 0
@@ -59,13 +57,18 @@ class Fanout:
         """Everything up to here has its deliveries."""
         return self._passed
 
-    async def run(self) -> None:
-        """Goes on until it is cancelled or the log closes; a store that is away only delays it."""
+    async def run(self, turn: Turn | None = None) -> None:
+        """Goes on until it is cancelled or the log closes; a store that is away only delays it.
+
+        `turn` where other processes fan out too: then only one of them does at a time.
+        """
         while True:
             try:
-                await self._restore()
-                await self._follow()
-                return
+                if turn is None:
+                    await self._work()
+                    return
+                if await turn.work(self._work):
+                    return
             except CheckpointMoved:
                 log.info("another process fans out; this one begins again at its checkpoint")
             except Unavailable as error:
@@ -73,6 +76,10 @@ class Fanout:
             except Exception:
                 log.exception("the fan-out failed after position %d; it begins again there", self._passed)
             await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _work(self) -> None:
+        await self._restore()
+        await self._follow()
 
     async def _restore(self) -> None:
         """The endpoints as they were at the checkpoint."""
@@ -110,12 +117,14 @@ class Fanout:
     async def _cast(self, batch: Sequence[Recorded]) -> None:
         found: list[Delivery] = []
         for recorded in batch:
-            if recorded.stream.startswith(_PREFIX):
+            if recorded.stream.startswith(endpoint.STREAMS):
                 # What it had before this position is written first: only then can it be cancelled.
                 if self._ends(recorded):
                     await self._write(found)
                     found = []
-                    await self._deliveries.cancel_waiting(recorded.stream.removeprefix(_PREFIX), self._clock.now())
+                    await self._deliveries.cancel_waiting(
+                        recorded.stream.removeprefix(endpoint.STREAMS), self._clock.now()
+                    )
                 self._fold(recorded)
             found += [self._delivery(recorded, matcher) for matcher in await self._wanting(recorded)]
             self._passed = recorded.position
@@ -131,11 +140,10 @@ class Fanout:
             self._doorbell.ring(shard)
 
     def _fold(self, recorded: Recorded) -> None:
-        id = recorded.stream.removeprefix(_PREFIX)
+        id = recorded.stream.removeprefix(endpoint.STREAMS)
         fact = Fact(self._facts.event(recorded), _stamp(recorded, id))
         state = endpoint.evolve(self._endpoints.get(id, endpoint.initial()), [fact])
         self._endpoints[id] = state
-        self._directory.changed(endpoint.shard_of(id))
         of_organization = self._matchers.setdefault(state.organization_id, {})
         if state.is_active:
             of_organization[id] = Matcher(state)
@@ -146,7 +154,7 @@ class Fanout:
 
     def _ends(self, recorded: Recorded) -> bool:
         """Whether this event switches an endpoint off that was on."""
-        id = recorded.stream.removeprefix(_PREFIX)
+        id = recorded.stream.removeprefix(endpoint.STREAMS)
         before = self._endpoints.get(id)
         if before is None or not before.is_active:
             return recorded.type == WebhookDeleted.type
@@ -175,8 +183,8 @@ class Fanout:
     def _about(self, recorded: Recorded) -> str | None:
         """The endpoint that an event is about, which never hears of it; empty for none. Null for what nobody hears
         of: that telling of a failed delivery failed too, or two endpoints would tell each other for ever."""
-        if recorded.stream.startswith(_PREFIX):
-            return recorded.stream.removeprefix(_PREFIX)
+        if recorded.stream.startswith(endpoint.STREAMS):
+            return recorded.stream.removeprefix(endpoint.STREAMS)
         if recorded.type == DeliveryExhausted.type:
             event = self._facts.event(recorded)
             if isinstance(event, DeliveryExhausted):

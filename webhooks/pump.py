@@ -15,9 +15,6 @@ from webhooks.courier import Courier
 from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 
-LEASE_MARGIN_SECONDS = 10.0
-"""From the end of the longest exchange to when others may take the delivery for lost."""
-
 _MOST_CLAIMED = 100
 _LONGEST_PAUSE_SECONDS = 5.0
 _BLOCKED_PAUSE_SECONDS = 0.05
@@ -32,11 +29,9 @@ class Pump:
         courier: Courier,
         doorbell: Doorbell,
         clock: Clock,
-        lease_margin: float = LEASE_MARGIN_SECONDS,
     ) -> None:
         self._deliveries, self._directory, self._courier = deliveries, directory, courier
         self._doorbell, self._clock = doorbell, clock
-        self._lease_margin = lease_margin
         self._claiming: set[asyncio.Task[int]] = set()
 
     async def work(self, shard: int, seconds_left: Callable[[], float]) -> None:
@@ -50,38 +45,41 @@ class Pump:
             claiming.add_done_callback(self._claiming.discard)
             claimed = await asyncio.shield(claiming)
             if claimed < _MOST_CLAIMED:
-                blocked = 0 if claimed else blocked + 1
-                await self._pause(shard, bell, blocked, seconds_left())
+                is_blocked = await self._pause(shard, bell, blocked, seconds_left())
+                blocked = blocked + 1 if is_blocked and not claimed else 0
 
     async def close(self) -> None:
         """Waits for claims whose pump was cancelled."""
         await asyncio.gather(*self._claiming, return_exceptions=True)
 
     async def _claim(self, shard: int) -> int:
-        room = min(self._courier.room, _MOST_CLAIMED)
         limits = await self._directory.limits(shard)
+        await self._courier.renew_if_late()
+        room = min(self._courier.room, _MOST_CLAIMED)
         if room <= 0 or not limits.endpoints:
             return 0
         now = self._clock.now()
-        lease_until = plus(now, limits.longest_timeout + self._lease_margin)
-        claimed = await self._deliveries.claim(shard, limits.endpoints, now, lease_until, room)
+        lease_until = plus(now, self._courier.lease_seconds)
+        claimed = await self._deliveries.claim(
+            shard, limits.endpoints, now, lease_until, room, through=limits.position
+        )
         self._courier.dispatch(claimed)
         return len(claimed)
 
-    async def _pause(self, shard: int, bell: asyncio.Event, blocked: int, longest: float) -> None:
+    async def _pause(self, shard: int, bell: asyncio.Event, blocked: int, longest: float) -> bool:
+        """Until a ring, or until something is due. True where something is due, but held back by its endpoint's order
+        or limits, and nobody rang: a ring is the better sign, and looking again becomes rarer."""
         due = await self._deliveries.next_due(shard)
+        left = _LONGEST_PAUSE_SECONDS if due is None else self._seconds_until(due)
+        pause = min(left + 0.001, _LONGEST_PAUSE_SECONDS)
+        if left <= 0:
+            pause = min(_BLOCKED_PAUSE_SECONDS * float(2 ** min(blocked, 10)), _LONGEST_BLOCKED_SECONDS)
         try:
-            async with asyncio.timeout(min(self._seconds_until(due, blocked), longest)):
+            async with asyncio.timeout(min(pause, longest)):
                 await bell.wait()
         except TimeoutError:
-            return
+            return left <= 0
+        return False
 
-    def _seconds_until(self, due: Instant | None, blocked: int) -> float:
-        """What is due and was not claimed is held back by its endpoint's order or limits: a ring is the better sign,
-        and looking again becomes rarer."""
-        if due is None:
-            return _LONGEST_PAUSE_SECONDS
-        seconds = (moment(due) - moment(self._clock.now())).total_seconds()
-        if seconds > 0:
-            return min(seconds + 0.001, _LONGEST_PAUSE_SECONDS)
-        return min(_BLOCKED_PAUSE_SECONDS * float(2 ** min(blocked, 10)), _LONGEST_BLOCKED_SECONDS)
+    def _seconds_until(self, due: Instant) -> float:
+        return (moment(due) - moment(self._clock.now())).total_seconds()

@@ -147,7 +147,7 @@ class Worker:
         term = self._terms[shard] = Term()
         if before is not None:
             before.is_succeeded = True
-        self._doorbell.ring(shard)
+        self._doorbell.hear(shard)
         renewing = asyncio.create_task(_renew(context["redis"], shard, term.seconds_left))
         try:
             await self._pump.work(shard, term.seconds_left)

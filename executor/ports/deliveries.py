@@ -98,20 +98,33 @@ class Deliveries(Protocol):
         from the fan-out, such as a test event."""
 
     async def claim(
-        self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
+        self,
+        shard: int,
+        limits: Sequence[EndpointLimits],
+        now: Instant,
+        lease_until: Instant,
+        limit: int,
+        *,
+        through: int,
     ) -> list[Delivery]:
         """Takes due deliveries of these endpoints, oldest first: pending or retrying ones whose time has come, and
         in-flight ones whose lease ran out. Never more than `max_in_flight` of an endpoint under way at once; of an
         ordered one only the oldest that has not ended: of what is live, else of what is replayed, one replay after
-        another. They come back as in_flight with `attempt_count` raised."""
+        another. They come back as in_flight with `attempt_count` raised.
+
+        `through` is the position as of which the limits are known: what happened later waits for newer ones."""
+
+    async def renew(self, claimed: Sequence[Delivery], lease_until: Instant) -> None:
+        """Prolongs the leases of deliveries as they were claimed; those that are no longer held are left alone."""
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """Writes attempts and what they made of their deliveries, in one transaction. One that was claimed again
         since (its `attempt_count` is another) keeps its status. One that was cancelled while this attempt was under
         way takes an end (succeeded, exhausted), which is the truth, but not a retry: then it stays cancelled."""
 
-    async def release(self, ids: Sequence[str], now: Instant) -> None:
-        """Gives claimed deliveries back unsent: due at once, the attempt not counted."""
+    async def release(self, claimed: Sequence[Delivery], now: Instant) -> None:
+        """Gives deliveries back as they were claimed, unsent: due at once, the attempt not counted. Those that are no
+        longer held are left alone."""
 
     async def release_all(self, now: Instant) -> int:
         """For the store that only one process can hold: whatever is in flight at its start was being sent by one that

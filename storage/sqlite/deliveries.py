@@ -52,19 +52,30 @@ class SqliteDeliveries:
         await self._writer.run(lambda db: add(db, deliveries))
 
     async def claim(
-        self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
+        self,
+        shard: int,
+        limits: Sequence[EndpointLimits],
+        now: Instant,
+        lease_until: Instant,
+        limit: int,
+        *,
+        through: int,
     ) -> list[Delivery]:
         if not limits or limit <= 0:
             return []
-        return await self._writer.run(lambda db: _claim(db, shard, limits, now, lease_until, limit))
+        return await self._writer.run(lambda db: _claim(db, shard, limits, now, lease_until, limit, through))
+
+    async def renew(self, claimed: Sequence[Delivery], lease_until: Instant) -> None:
+        if claimed:
+            await self._writer.run(lambda db: select_in(db, queries()["renew"], _held(claimed), lease_until))
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         if settled:
             await self._writer.run(lambda db: _settle(db, settled))
 
-    async def release(self, ids: Sequence[str], now: Instant) -> None:
-        if ids:
-            await self._writer.run(lambda db: select_in(db, queries()["release"], dict.fromkeys(ids), now, now))
+    async def release(self, claimed: Sequence[Delivery], now: Instant) -> None:
+        if claimed:
+            await self._writer.run(lambda db: select_in(db, queries()["release"], _held(claimed), now))
 
     async def release_all(self, now: Instant) -> int:
         return await self._writer.run(lambda db: db.execute(queries()["release_all"], (now,)).rowcount)
@@ -115,6 +126,7 @@ def _claim(
     now: Instant,
     lease_until: Instant,
     limit: int,
+    through: int,
 ) -> list[Delivery]:
     of = {endpoint.webhook_id: endpoint for endpoint in limits}
     due: list[tuple[str, int, str]] = []
@@ -123,9 +135,9 @@ def _claim(
         if not is_due or free <= 0:
             continue
         if of[webhook_id].ordered:
-            rows = [] if under_way else _next_in_order(db, webhook_id, now, shard)
+            rows = [] if under_way else _next_in_order(db, webhook_id, now, shard, through)
         else:
-            rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, free)).fetchall()
+            rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, through, free)).fetchall()
         due += ((due_at, position or 0, id) for id, due_at, position in rows)
     ids = [id for _, _, id in sorted(set(due))[:limit]]
     select_in(db, queries()["take"], ids, lease_until)
@@ -133,10 +145,14 @@ def _claim(
     return [taken[id] for id in ids]
 
 
-def _next_in_order(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int) -> list[Any]:
+def _next_in_order(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int, through: int) -> list[Any]:
     """What is live goes before what is replayed, so that a long replay holds nothing up."""
     named = (queries()[name] for name in ("due_in_order", "replayed_due_in_order"))
-    return next(filter(None, (db.execute(sql, (webhook_id, now, shard)).fetchall() for sql in named)), [])
+    return next(filter(None, (db.execute(sql, (webhook_id, now, shard, through)).fetchall() for sql in named)), [])
+
+
+def _held(claimed: Sequence[Delivery]) -> list[tuple[str, int]]:
+    return list({(delivery.id, delivery.attempt_count) for delivery in claimed})
 
 
 def _settle(db: sqlite3.Connection, settled: Sequence[Settled]) -> None:

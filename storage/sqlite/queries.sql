@@ -206,7 +206,7 @@ FROM (VALUES {rows}) AS wanted;
 -- name: due_of_endpoint
 -- What came due first, first; of one moment, in the log's order.
 SELECT id, due_at, position FROM deliveries
-WHERE webhook_id = ? AND due_at <= ? AND shard = ?
+WHERE webhook_id = ? AND due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?
 ORDER BY due_at, position, id
 LIMIT ?;
 
@@ -217,7 +217,7 @@ SELECT id, due_at, position FROM (
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NULL
     ORDER BY position, id
     LIMIT 1
-) WHERE due_at <= ? AND shard = ?;
+) WHERE due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?;
 
 -- name: replayed_due_in_order
 -- The same of what is replayed: one replay after another.
@@ -226,7 +226,7 @@ SELECT id, due_at, position FROM (
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NOT NULL
     ORDER BY replay_id, position, id
     LIMIT 1
-) WHERE due_at <= ? AND shard = ?;
+) WHERE due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?;
 
 -- name: take
 UPDATE deliveries
@@ -250,14 +250,21 @@ WHERE deliveries.id = settled.column1
   AND (deliveries.status = 'in_flight'
        OR deliveries.status = 'cancelled' AND settled.column3 IN ('succeeded', 'exhausted'));
 
+-- name: renew
+-- Who holds a delivery is known by the number of its attempt.
+UPDATE deliveries SET lease_until = ?1, due_at = ?1
+FROM (VALUES {rows}) AS held
+WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 AND deliveries.status = 'in_flight';
+
 -- name: release
 UPDATE deliveries
 SET status = iif(attempt_count > 1, 'retrying', 'pending'),
     attempt_count = attempt_count - 1,
-    next_attempt_at = ?,
-    due_at = ?,
+    next_attempt_at = ?1,
+    due_at = ?1,
     lease_until = NULL
-WHERE status = 'in_flight' AND id IN ({values});
+FROM (VALUES {rows}) AS held
+WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 AND deliveries.status = 'in_flight';
 
 -- name: release_all
 -- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.

@@ -68,9 +68,15 @@ async def add(ledger: Deliveries, *deliveries: Delivery) -> None:
 
 
 async def claim(
-    ledger: Deliveries, *limits: EndpointLimits, at: Instant = START, lease: Instant = LEASE, limit: int = 100
+    ledger: Deliveries,
+    *limits: EndpointLimits,
+    at: Instant = START,
+    lease: Instant = LEASE,
+    limit: int = 100,
+    shard: int = 0,
+    through: int = 1000,
 ) -> list[Delivery]:
-    return await ledger.claim(0, limits or (MANY,), at, lease, limit)
+    return await ledger.claim(shard, limits or (MANY,), at, lease, limit, through=through)
 
 
 def ids(deliveries: list[Delivery]) -> list[str]:
@@ -140,8 +146,8 @@ async def test_a_claim_takes_only_its_shard_its_endpoints_and_its_limit(ledger: 
     await add(ledger, delivery(1), delivery(2), delivery(3, shard=1), delivery(4, webhook_id="other"))
     assert ids(await claim(ledger, limit=1)) == ["D001"]
     assert ids(await claim(ledger)) == ["D002"]
-    assert await ledger.claim(0, (), START, LEASE, 10) == []
-    assert ids(await ledger.claim(1, (MANY,), START, LEASE, 10)) == ["D003"]
+    assert await ledger.claim(0, (), START, LEASE, 10, through=1000) == []
+    assert ids(await claim(ledger, shard=1)) == ["D003"]
     assert await claim(ledger, EndpointLimits("nobody", 1, False)) == []
 
 
@@ -182,6 +188,52 @@ async def test_what_a_dead_worker_held_is_due_when_its_lease_runs_out(ledger: De
     assert await ledger.next_due(0) == LEASE
     (again,) = await claim(ledger, at=LEASE, lease=plus(LEASE, 30))
     assert (again.id, again.attempt_count, again.lease_until) == ("D001", 2, plus(LEASE, 30))
+
+
+async def test_what_happened_after_the_limits_were_known_waits_for_newer_ones(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2), delivery(3), delivery(4, webhook_id="G"))
+    await ledger.add([delivery(0, position=None, body=b"{}")])
+    both = (MANY, EndpointLimits("G", 100, True))
+    assert ids(await claim(ledger, *both, through=2)) == ["D000", "D001", "D002"]
+    assert await claim(ledger, *both, through=2) == []
+    assert ids(await claim(ledger, *both, through=4)) == ["D003", "D004"]
+
+
+async def test_of_an_ordered_endpoint_nothing_passes_what_waits_for_newer_limits(ledger: Deliveries) -> None:
+    await add(ledger, delivery(7))
+    await ledger.add([delivery(3)])
+    assert await claim(ledger, ONE_BY_ONE, through=2) == []
+    (first,) = await claim(ledger, ONE_BY_ONE, through=3)
+    await ledger.settle([settled(first, "succeeded")])
+    assert await claim(ledger, ONE_BY_ONE, through=6) == []
+    assert ids(await claim(ledger, ONE_BY_ONE, through=7)) == ["D007"]
+
+
+async def test_a_lease_is_prolonged_for_who_holds_it(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2), delivery(3))
+    first, second, third = await claim(ledger)
+    await ledger.settle([settled(second, "succeeded")])
+    later = plus(START, 45)
+    await ledger.renew([first, second], later)
+    assert await status(ledger, second.id) == "succeeded"
+    assert ids(await claim(ledger, at=LEASE, lease=plus(LEASE, 30))) == [third.id]
+    found = await ledger.get(first.id)
+    assert found is not None
+    assert (found[0].status, found[0].lease_until, found[0].attempt_count) == ("in_flight", later, 1)
+    assert await ledger.next_due(0) == later
+    assert ids(await claim(ledger, at=later)) == [first.id]
+    await ledger.renew([], later)
+
+
+async def test_who_lost_a_lease_neither_prolongs_it_nor_gives_it_back(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1))
+    (lost,) = await claim(ledger)
+    (held,) = await claim(ledger, at=LEASE, lease=plus(LEASE, 30))
+    await ledger.renew([lost], plus(LEASE, 3600))
+    await ledger.release([lost], LEASE)
+    assert await ledger.get("D001") == (held, [])
+    await ledger.settle([settled(held, "succeeded")])
+    assert await status(ledger, "D001") == "succeeded"
 
 
 async def test_a_lease_that_ran_out_frees_its_place(ledger: Deliveries) -> None:
@@ -257,7 +309,7 @@ async def test_what_is_given_back_is_due_again_and_not_counted(ledger: Deliverie
     await add(ledger, delivery(1), delivery(2))
     first, second = await claim(ledger)
     await ledger.settle([settled(second, "succeeded")])
-    await ledger.release([first.id, second.id, "nobody"], plus(START, 5))
+    await ledger.release([first, second, delivery(7)], plus(START, 5))
     found = await ledger.get("D001")
     assert found is not None
     assert (found[0].status, found[0].attempt_count, found[0].next_attempt_at) == ("pending", 0, plus(START, 5))
@@ -285,7 +337,7 @@ async def test_when_a_shard_is_due(ledger: Deliveries) -> None:
     assert [await ledger.next_due(shard) for shard in (0, 3, 7, 900)] == [None, START, later, START]
     assert await ledger.due_shards(START) == [3, 900]
     assert await ledger.due_shards(later) == [3, 7, 900]
-    await ledger.claim(3, (MANY,), START, LEASE, 10)
+    await claim(ledger, shard=3)
     assert await ledger.due_shards(START) == [900]
     assert await ledger.due_shards(LEASE) == [3, 900]
 

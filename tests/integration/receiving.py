@@ -20,7 +20,7 @@ from executor.domain.events import Failure
 from executor.domain.execution import decide, rows
 from executor.egress import Egress
 from executor.handle import handle
-from executor.ports import Attempt, Delivery, DeliveryQuery, Metadata, Organization
+from executor.ports import Attempt, Delivery, DeliveryQuery, Metadata, Organization, Store
 from executor.sealing import Sealer, SecretKey
 from hub.valkey import EmbeddedValkey
 from storage.open import open_store
@@ -91,19 +91,25 @@ async def receiving() -> AsyncIterator[Receiver]:
 class World:
     """One store, with organizations, and webhooks that can be started, stopped and killed on it."""
 
-    def __init__(self, store: SqliteStore, valkey: EmbeddedValkey, egress: Egress, lease_margin: float) -> None:
+    def __init__(self, store: SqliteStore, valkey: EmbeddedValkey, egress: Egress, lease_seconds: float) -> None:
         self.store, self.valkey, self.egress = store, valkey, egress
         self.clock = SystemClock()
         self.key = SecretKey.from_text("of the tests")
         self.sealer = Sealer(self.key, store.ledgers.organizations)
-        self.lease_margin = lease_margin
+        self.lease_seconds = lease_seconds
         self.webhooks = self.fresh()
         self._running: asyncio.Task[None] | None = None
 
-    def fresh(self) -> Webhooks:
-        """As after a restart: nothing is known but what is stored."""
+    def fresh(self, store: Store | None = None) -> Webhooks:
+        """As after a restart, or in another process: nothing is known but what is stored."""
         return Webhooks(
-            self.store, self.sealer, self.egress, self.clock, self.valkey.url, lease_margin=self.lease_margin
+            store or self.store,
+            self.sealer,
+            self.egress,
+            self.clock,
+            self.valkey.url,
+            lease_seconds=self.lease_seconds,
+            turn_seconds=self.lease_seconds,
         )
 
     async def organization(self, name: str) -> Caller:
@@ -220,12 +226,12 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 20
 
 
 @asynccontextmanager
-async def world(path: Path, *, lease_margin: float = 10.0) -> AsyncIterator[World]:
+async def world(path: Path, *, lease_seconds: float = 5.0) -> AsyncIterator[World]:
     clock, valkey = SystemClock(), EmbeddedValkey(path / "valkey")
     egress = Egress([ip_network("127.0.0.0/8")], user_agent="Runcast/test")
     store = await open_store(f"sqlite:///{path / 'runcast.db'}", AGGREGATES, clock=clock)
     await valkey.start()
-    made = World(store, valkey, egress, lease_margin)
+    made = World(store, valkey, egress, lease_seconds)
     try:
         yield made
     finally:

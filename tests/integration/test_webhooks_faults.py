@@ -53,7 +53,7 @@ def forgotten() -> Iterator[None]:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path, lease_margin=0.2) as made:
+    async with world(tmp_path, lease_seconds=1.0) as made:
         yield made
 
 
@@ -141,7 +141,9 @@ async def test_what_a_dead_worker_claimed_is_sent_again_when_its_lease_runs_out(
     await hub.quiet()
     fanning.cancel()
     now, limits = hub.clock.now(), EndpointLimits(created.state.id, 10, False)
-    (claimed,) = await hub.store.ledgers.deliveries.claim(created.state.shard, [limits], now, plus(now, 0.5), 10)
+    (claimed,) = await hub.store.ledgers.deliveries.claim(
+        created.state.shard, [limits], now, plus(now, 0.5), 10, through=hub.store.log.head
+    )
     hub.webhooks = hub.fresh()
     await hub.start(is_alone=False)
     await until(lambda: len(receiver.arrived) == 1)
@@ -213,7 +215,9 @@ async def test_dying_between_the_fact_and_its_settling_says_the_fact_once(hub: W
     await hub.quiet()
     fanning.cancel()
     now, limits = hub.clock.now(), EndpointLimits(created.state.id, 10, False)
-    (claimed,) = await hub.store.ledgers.deliveries.claim(created.state.shard, [limits], now, plus(now, 0.1), 10)
+    (claimed,) = await hub.store.ledgers.deliveries.claim(
+        created.state.shard, [limits], now, plus(now, 0.1), 10, through=hub.store.log.head
+    )
     told = StreamAppend(
         stream=delivery.stream(claimed.id),
         expected=NEW,

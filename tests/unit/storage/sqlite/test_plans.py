@@ -128,6 +128,8 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
         ("replay_cancel_waiting", "deliveries_of_replay"),
         ("replay_advance", "replays_1 (id=?)"),
         ("replays_open", "replays_open"),
+        ("renew", "SEARCH deliveries USING INDEX"),
+        ("release", "SEARCH deliveries USING INDEX"),
         ("next_due", "deliveries_due"),
         ("due_shards", "deliveries_due"),
         ("cancel_waiting", "deliveries_"),
@@ -135,7 +137,7 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
     ],
 )
 def test_named_queries(database: sqlite3.Connection, name: str, index: str) -> None:
-    sql = queries()[name].replace("{columns}", "*").replace("?1", "?")
+    sql = queries()[name].replace("{columns}", "*").replace("{rows}", "(?, ?)").replace("?1", "?")
     found = plan(database, sql)
     assert index in found
     assert "SCAN events" not in found

@@ -1,0 +1,246 @@
+"""Several processes deliver from one store: here several assemblies that share nothing else, some of which die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from executor.domain.errors import Unavailable
+from executor.ports import Store
+from tests.integration.receiving import Arrived, Receiver, World, receiving, until, world
+from webhooks.assembly import Webhooks
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path, lease_seconds=0.6) as made:
+        yield made
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(*processes: Webhooks) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(each.run(is_alone=False)) for each in processes]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+class Mortal:
+    """The ledgers as one process sees them. `goes_on` cleared pauses it: it hears no answer until it is set; a dead
+    process writes nothing any more."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.is_dead = inner, False
+        self.goes_on, self.waiting = asyncio.Event(), asyncio.Event()
+        self.goes_on.set()
+
+    def store(self, store: Store) -> Store:
+        ledgers = SimpleNamespace(
+            deliveries=_Through(self, store.ledgers.deliveries), leases=_Through(self, store.ledgers.leases)
+        )
+        return cast("Store", SimpleNamespace(log=store.log, reads=store.reads, ledgers=ledgers))
+
+    async def pass_(self) -> None:
+        if not self.goes_on.is_set():
+            self.waiting.set()
+        await self.goes_on.wait()
+        if self.is_dead:
+            raise Unavailable("this process is dead")
+
+
+class _Through:
+    def __init__(self, life: Mortal, inner: Any) -> None:
+        self._life, self._inner = life, inner
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            await self._life.pass_()
+            return await getattr(self._inner, name)(*arguments, **named)
+
+        return call
+
+
+def mortal(hub: World) -> tuple[Webhooks, Mortal]:
+    life = Mortal(hub.store)
+    made = hub.fresh(life.store(hub.store))
+    made.worker._grace = 0
+    return made, life
+
+
+async def all_arrive(receiver: Receiver, count: int) -> None:
+    await until(lambda: len({each.id for each in receiver.arrived}) >= count)
+
+
+async def test_one_fans_out_at_a_time_and_the_other_takes_over_when_it_leaves(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    one, two = hub.fresh(), hub.fresh()
+    async with running(one):
+        await hub.workflow(acme, "a")
+        await all_arrive(receiver, 1)
+        async with running(two):
+            await hub.workflow(acme, "b")
+            await all_arrive(receiver, 2)
+            assert two.fanout.position == 0, "it stands by, and reads nothing"
+            await until(lambda: one.fanout.position == hub.store.log.head)
+        hub.webhooks = one
+        await hub.quiet()
+    async with running(two):
+        await hub.workflow(acme, "c")
+        await all_arrive(receiver, 3)
+    assert two.fanout.position > 0
+    assert max(Counter(each.id for each in receiver.arrived).values()) == 1
+
+
+async def test_another_fans_out_soon_after_one_was_killed(hub: World, receiver: Receiver) -> None:
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created")
+    one, life = mortal(hub)
+    async with running(one):
+        await hub.workflow(acme, "a")
+        await all_arrive(receiver, 1)
+        async with running(hub.fresh()):
+            life.is_dead = True
+            await hub.workflow(acme, "b")
+            await all_arrive(receiver, 2)
+
+
+async def test_a_fan_out_that_was_paused_writes_nothing_twice_and_begins_again(
+    hub: World, receiver: Receiver
+) -> None:
+    acme = await hub.organization("acme")
+    created = await hub.register(acme, receiver.url, "workflow.created")
+    one, life = mortal(hub)
+    async with running(one):
+        await hub.workflow(acme, "a")
+        await all_arrive(receiver, 1)
+        life.goes_on.clear()
+        await hub.workflow(acme, "b")
+        await life.waiting.wait()
+        other = hub.fresh()
+        async with running(other):
+            await hub.workflow(acme, "c")
+            await all_arrive(receiver, 3)
+            life.goes_on.set()
+            await hub.workflow(acme, "d")
+            await all_arrive(receiver, 4)
+        await hub.workflow(acme, "e")
+        await all_arrive(receiver, 5)
+        await until(lambda: one.fanout.position == hub.store.log.head)
+    names = [each.json["data"]["workflow"]["name"] for each in receiver.arrived]
+    assert sorted(names) == ["a", "b", "c", "d", "e"]
+    assert len(await hub.deliveries(acme, created.state.id)) == 5
+
+
+async def test_what_a_killed_worker_was_sending_another_sends_long_before_the_endpoint_would_be_late(
+    hub: World, receiver: Receiver
+) -> None:
+    async def hang(arrived: Arrived) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    receiver.replies = [hang]
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created", timeout_seconds=30)
+    one, life = mortal(hub)
+    async with running(one):
+        await hub.workflow(acme, "a")
+        await until(lambda: len(receiver.arrived) == 1)
+        async with running(hub.fresh()):
+            life.is_dead = True
+            await until(lambda: len(receiver.arrived) == 2, seconds=8)
+    first, second = receiver.arrived
+    assert (first.id, first.body) == (second.id, second.body)
+    assert second.headers["X-Webhook-Attempt"] == "2"
+
+
+async def test_while_its_worker_lives_a_long_exchange_is_nobody_elses(hub: World, receiver: Receiver) -> None:
+    ended = asyncio.Event()
+
+    async def late(arrived: Arrived) -> web.StreamResponse:
+        await ended.wait()
+        return web.Response()
+
+    receiver.replies = [late]
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created", timeout_seconds=30)
+    async with running(hub.fresh(), hub.fresh()):
+        await hub.workflow(acme, "a")
+        await until(lambda: len(receiver.arrived) == 1)
+        leases: set[str | None] = set()
+
+        async def are_prolonged() -> bool:
+            (sent,) = await hub.deliveries(acme)
+            leases.add(sent.lease_until)
+            return len(leases) > 5
+
+        await until(are_prolonged)
+        ended.set()
+
+        async def has_succeeded() -> bool:
+            return await hub.statuses(acme) == ["succeeded"]
+
+        await until(has_succeeded)
+    assert len(receiver.arrived) == 1
+    (sent,) = await hub.deliveries(acme)
+    assert sent.attempt_count == 1
+
+
+async def test_two_processes_keep_the_order_of_an_ordered_endpoint(hub: World, receiver: Receiver) -> None:
+    under_way = most = 0
+
+    async def answer(arrived: Arrived) -> web.StreamResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.005)
+        under_way -= 1
+        return web.Response(status=500 if arrived.headers["X-Webhook-Attempt"] == "1" else 200)
+
+    receiver.replies = [answer] * 100
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created", ordered=True)
+    async with running(hub.fresh(), hub.fresh()):
+        events = [await hub.workflow(acme, f"w{number}") for number in range(12)]
+        await until(lambda: len(receiver.arrived) == 24, seconds=40)
+    assert [each.id for each in receiver.arrived] == [id for id in events for _ in range(2)]
+    assert most == 1
+
+
+async def test_two_processes_keep_the_limit_of_an_endpoint_together(hub: World, receiver: Receiver) -> None:
+    under_way = most = 0
+
+    async def answer(arrived: Arrived) -> web.StreamResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        return web.Response()
+
+    receiver.replies = [answer] * 100
+    acme = await hub.organization("acme")
+    await hub.register(acme, receiver.url, "workflow.created", max_in_flight=3)
+    async with running(hub.fresh(), hub.fresh()):
+        for number in range(40):
+            await hub.workflow(acme, f"w{number}")
+        await all_arrive(receiver, 40)
+    assert most == 3
+    assert len(receiver.arrived) == 40
