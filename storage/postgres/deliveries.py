@@ -44,18 +44,29 @@ class PostgresDeliveries:
             await _add(connection, deliveries)
 
     async def claim(
-        self, shard: int, limits: Sequence[EndpointLimits], now: Instant, lease_until: Instant, limit: int
+        self,
+        shard: int,
+        limits: Sequence[EndpointLimits],
+        now: Instant,
+        lease_until: Instant,
+        limit: int,
+        *,
+        through: int,
     ) -> list[Delivery]:
         if not limits or limit <= 0:
             return []
         async with self._pool.transaction() as connection:
             await connection.execute(_sql("claim_lock"), shard)
-            ids = await _due(connection, shard, limits, now, limit)
+            ids = await _due(connection, shard, limits, now, limit, through)
             if not ids:
                 return []
-            rows = back(await connection.fetch(_sql("take").replace("{columns}", _COLUMNS), ids, lease_until))
+            rows = back(await connection.fetch(_sql("take").replace("{columns}", _COLUMNS), ids, lease_until, now))
         taken = {delivery.id: delivery for delivery in map(_delivery, rows)}
-        return [taken[id] for id in ids]
+        return [taken[id] for id in ids if id in taken]
+
+    async def renew(self, claimed: Sequence[Delivery], lease_until: Instant) -> None:
+        if claimed:
+            await self._pool.execute(_sql("renew"), *_held(claimed), lease_until)
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         if not settled:
@@ -69,9 +80,9 @@ class PostgresDeliveries:
             await connection.execute(_INSERT_ATTEMPTS, *columns(attempts, len(Attempt.__struct_fields__)))
             await connection.execute(_sql("settle"), *columns(made, 5))
 
-    async def release(self, ids: Sequence[str], now: Instant) -> None:
-        if ids:
-            await self._pool.execute(_sql("release"), list(ids), now)
+    async def release(self, claimed: Sequence[Delivery], now: Instant) -> None:
+        if claimed:
+            await self._pool.execute(_sql("release"), *_held(claimed), now)
 
     async def release_all(self, now: Instant) -> int:
         return await self._pool.execute(_sql("release_all"), now)
@@ -111,7 +122,7 @@ async def _add(connection: Connection, deliveries: Sequence[Delivery]) -> None:
 
 
 async def _due(
-    connection: Connection, shard: int, limits: Sequence[EndpointLimits], now: Instant, limit: int
+    connection: Connection, shard: int, limits: Sequence[EndpointLimits], now: Instant, limit: int, through: int
 ) -> list[str]:
     """Which deliveries may be taken now: what came due first, first."""
     of = {endpoint.webhook_id: endpoint for endpoint in limits}
@@ -124,11 +135,19 @@ async def _due(
     others = [id for id in free if not of[id].ordered]
     rows = []
     if others:
-        rows += await connection.fetch(_sql("due_of_endpoints"), others, [free[id] for id in others], now, shard)
+        rows += await connection.fetch(
+            _sql("due_of_endpoints"), others, [free[id] for id in others], now, shard, through
+        )
     if ordered:
-        rows += await connection.fetch(_sql("due_in_order"), ordered, now, shard)
+        rows += await connection.fetch(_sql("due_in_order"), ordered, now, shard, through)
     due = sorted({(due_at, position or 0, id) for id, due_at, position in rows})
     return [id for _, _, id in due[:limit]]
+
+
+def _held(claimed: Sequence[Delivery]) -> tuple[list[str], list[int]]:
+    """In one order for all: two statements that wait for each other's rows would be a deadlock."""
+    held = sorted({(delivery.id, delivery.attempt_count) for delivery in claimed})
+    return [id for id, _ in held], [attempt for _, attempt in held]
 
 
 def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:

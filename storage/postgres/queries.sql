@@ -231,7 +231,7 @@ SELECT due.id, due.due_at, due.position
 FROM unnest($1::text[], $2::bigint[]) AS wanted (id, free)
 CROSS JOIN LATERAL (
     SELECT id, due_at, position FROM deliveries
-    WHERE webhook_id = wanted.id AND due_at <= $3 AND shard = $4
+    WHERE webhook_id = wanted.id AND due_at <= $3 AND shard = $4 AND coalesce(position, 0) <= $5
     ORDER BY due_at, position NULLS FIRST, id
     LIMIT wanted.free
 ) AS due;
@@ -246,12 +246,13 @@ CROSS JOIN LATERAL (
     ORDER BY position NULLS FIRST, id
     LIMIT 1
 ) AS oldest
-WHERE oldest.due_at <= $2 AND oldest.shard = $3;
+WHERE oldest.due_at <= $2 AND oldest.shard = $3 AND coalesce(oldest.position, 0) <= $4;
 
 -- name: take
+-- What was settled, cancelled or prolonged since it was looked up is not due any more.
 UPDATE deliveries
 SET status = 'in_flight', attempt_count = attempt_count + 1, lease_until = $2, due_at = $2, next_attempt_at = NULL
-WHERE id = ANY ($1::text[])
+WHERE id = ANY ($1::text[]) AND due_at <= $3
 RETURNING {columns};
 
 -- name: settle
@@ -269,14 +270,21 @@ WHERE deliveries.id = settled.id
   AND (deliveries.status = 'in_flight'
        OR deliveries.status = 'cancelled' AND settled.status IN ('succeeded', 'exhausted'));
 
+-- name: renew
+-- Who holds a delivery is known by the number of its attempt.
+UPDATE deliveries SET lease_until = $3, due_at = $3
+FROM unnest($1::text[], $2::bigint[]) AS held (id, attempt)
+WHERE deliveries.id = held.id AND deliveries.attempt_count = held.attempt AND deliveries.status = 'in_flight';
+
 -- name: release
 UPDATE deliveries
 SET status = CASE WHEN attempt_count > 1 THEN 'retrying' ELSE 'pending' END,
     attempt_count = attempt_count - 1,
-    next_attempt_at = $2,
-    due_at = $2,
+    next_attempt_at = $3,
+    due_at = $3,
     lease_until = NULL
-WHERE status = 'in_flight' AND id = ANY ($1::text[]);
+FROM unnest($1::text[], $2::bigint[]) AS held (id, attempt)
+WHERE deliveries.id = held.id AND deliveries.attempt_count = held.attempt AND deliveries.status = 'in_flight';
 
 -- name: release_all
 -- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
