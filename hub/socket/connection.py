@@ -142,11 +142,12 @@ class Connection:
             self._set_timer(principal.expires_at if principal is not None else None)
 
     async def _check_resource(self, check: protocol.CheckResource, key: Key) -> None:
-        is_there, since = True, check.request.since
+        is_there, is_lost, since = True, False, check.request.since
         try:
             if protocol.needs_check(key):
                 is_there = await self._doors.exists(str(key.channel), key.id, key.organization_id)
-            is_lost = since is not None and await self._doors.is_lost(key, since)
+            if since is not None and since <= self._doors.log.head:
+                is_lost = await self._doors.is_lost(key, since)
         except Unavailable:
             self._do(self._protocol.resource_unknown(check))
             return

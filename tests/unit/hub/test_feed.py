@@ -14,6 +14,7 @@ import hub.feed
 from executor.ports import EventQuery, Recorded
 from hub.feed import ANY, PAGE_BYTES, Key
 from hub.messages import Channel, message
+from storage.sqlite.log import SqliteLog
 from tests.unit.hub.socket.casting import (
     EXECUTION,
     ORGANIZATION,
@@ -203,6 +204,29 @@ async def test_one_who_reads_slower_than_others_write_arrives_all_the_same(world
         expected = await world.said(key())
         await until(lambda: len(reader.got) >= len(expected))
     assert reader.got == expected
+
+
+async def test_what_was_archived_is_not_told_from_memory(world: World) -> None:
+    """The feed still remembers the event; the log has only its envelope."""
+    remembering, reading = Reader(world.feed), Reader(world.feed)
+    async with world.following():
+        await world.author.write(started(), line("secret"))
+        await until(lambda: world.feed.position == world.log.head)
+        await blanked(world)
+        remembering.subscribe(EVENTS, 0)
+        await remembering.take()
+        world.feed.subscribe(EVENTS, reading.outbox, after=0, is_lost=True)
+        await reading.take()
+        assert [json.loads(text)["data"]["data"] for text in reading.got] == [None, None]
+        assert positions(reading.got) == positions(remembering.got)
+        await world.author.write(line("later"))
+        await reading.take()
+        assert json.loads(reading.got[-1])["data"]["data"]["message"] == "later"
+
+
+async def blanked(world: World) -> None:
+    assert isinstance(world.log, SqliteLog)
+    await world.log.writer.run(lambda db: db.execute("UPDATE events SET data = x''"))
 
 
 async def test_a_full_sink_is_set_aside_costs_its_bound_and_then_reads_on_in_order(world: World) -> None:

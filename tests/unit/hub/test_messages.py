@@ -310,6 +310,17 @@ def test_an_event_that_nobody_knows_is_whole_on_events_and_nothing_elsewhere() -
     assert message(strange, Channel.EXECUTION) is None
 
 
+def test_an_event_that_was_archived_is_whole_but_for_its_data_and_nothing_elsewhere() -> None:
+    event = recorded(execution.LogWritten(level="info", message="hello", component_id="b"))
+    blank = msgspec.structs.replace(event, data=b"")
+    whole = json.loads(event_json(event))
+    assert json.loads(event_json(blank)) == whole | {"data": None, "archived": True}
+    assert "archived" not in whole
+    assert said(blank, Channel.EVENTS)["data"]["archived"] is True
+    assert message(blank, Channel.EXECUTION) is None
+    assert message(blank, Channel.WORKFLOW) is None
+
+
 def test_the_data_of_a_whole_event_is_the_stored_bytes() -> None:
     stored = b'{ "b" : 1.0,\n"a":[1e3 ,"\\u0041"] }'
     assert b'"data":' + stored + b',"metadata"' in event_json(recorded(webhook.WebhookEnabled(), data=stored))

@@ -31,6 +31,8 @@ def test_each_setting_is_read() -> None:
         EGRESS_ALLOW="10.0.0.0/8, 192.168.1.7,::1,",
         ALLOWED_ORIGINS="https://a.example, https://b.example",
         MAX_BODY_BYTES="2048",
+        RETENTION_DAYS="0.5",
+        ARCHIVE_DIR="/old",
     )
     assert settings == Settings(
         data_dir=Path("runcast-data"),
@@ -44,8 +46,15 @@ def test_each_setting_is_read() -> None:
         egress_allow=(ip_network("10.0.0.0/8"), ip_network("192.168.1.7/32"), ip_network("::1/128")),
         allowed_origins=("https://a.example", "https://b.example"),
         max_body_bytes=2048,
+        retention_days=0.5,
+        archive_dir=Path("/old"),
     )
     assert not settings.is_loopback
+
+
+def test_archives_are_in_the_data_directory_unless_said() -> None:
+    assert read().archive == Path("runcast-data/archive")
+    assert read(ARCHIVE_DIR="/old").archive == Path("/old")
 
 
 def test_an_empty_variable_is_one_that_is_not_there() -> None:
@@ -72,6 +81,11 @@ def test_options_of_the_command_win_over_the_environment() -> None:
         ("EGRESS_ALLOW", "example.com"),
         ("EGRESS_ALLOW", "10.0.0.0/8,300.1.1.1"),
         ("MAX_BODY_BYTES", "1023"),
+        ("RETENTION_DAYS", "90d"),
+        ("RETENTION_DAYS", "0"),
+        ("RETENTION_DAYS", "-1"),
+        ("RETENTION_DAYS", "nan"),
+        ("RETENTION_DAYS", "1e9"),
     ],
 )
 def test_a_wrong_setting_is_named_and_its_secret_is_not_repeated(name: str, text: str) -> None:

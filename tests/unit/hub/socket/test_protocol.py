@@ -229,6 +229,14 @@ class TestSubscribing:
         assert (said(answer)["position"], said(answer)["recovered"]) == (position, recovered)
         assert listen == Listen(EXECUTION, position, None)
 
+    def test_where_something_was_archived_the_rest_comes_and_it_is_said(self) -> None:
+        made = opened()
+        (check,) = made.received(wish(since=4))
+        assert isinstance(check, CheckResource)
+        answer, listen = made.resource_checked(check, True, 10, is_lost=True)
+        assert (said(answer)["position"], said(answer)["recovered"]) == (4, False)
+        assert listen == Listen(EXECUTION, 4, None, is_lost=True)
+
     @pytest.mark.parametrize("since", [11, 10**30])
     def test_beyond_the_head_is_refused(self, since: int) -> None:
         assert refused(subscribed(opened(), wish(since=since), head=10)) == "INVALID_POSITION"

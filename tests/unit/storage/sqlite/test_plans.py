@@ -134,6 +134,9 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
         ("due_shards", "deliveries_due"),
         ("cancel_waiting", "deliveries_"),
         ("release_all", "deliveries_in_flight"),
+        ("lost", "archived_of_organization (organization_id=? AND last_position>?)"),
+        ("lost_of_workflow", "archived_of_workflow (workflow_id=? AND last_position>?)"),
+        ("replays_under_way", "replays_open"),
     ],
 )
 def test_named_queries(database: sqlite3.Connection, name: str, index: str) -> None:
@@ -145,9 +148,19 @@ def test_named_queries(database: sqlite3.Connection, name: str, index: str) -> N
     assert "TEMP B-TREE" not in found or "due_in_order" not in name
 
 
+def test_what_ended_is_found_by_its_age(database: sqlite3.Connection) -> None:
+    found = plan(database, queries()["ended"], ["x", "x", "x", 1])
+    assert "SEARCH executions USING INDEX executions_ended ((completed_at,id)>(?,?) AND completed_at<?)" in found
+    assert "COVERING INDEX events_execution (execution_id=?)" in found
+    assert "TEMP B-TREE" not in found
+    assert "SCAN events" not in found
+
+
 def test_stats_need_only_their_index(database: sqlite3.Connection) -> None:
     sql = queries()["execution_stats"].replace("{values}", "?, ?")
-    assert "COVERING INDEX executions_stats" in plan(database, sql)
+    found = plan(database, sql)
+    assert "COVERING INDEX executions_stats (workflow_id=?)" in found
+    assert "COVERING INDEX archived_stats (workflow_id=?)" in found
 
 
 def test_versions_and_who_is_under_way_are_seeks(database: sqlite3.Connection) -> None:
