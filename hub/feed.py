@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ import structlog
 
 from executor.ports import EventLog, EventQuery, Recorded
 from hub.messages import Channel, message, message_types
+from hub.server_sent import server_sent
 
 ANY: Final = "*"
 _SLICE: Final = 128
@@ -31,6 +33,13 @@ _LARGEST_PAGE: Final = 512
 PAGE_BYTES: Final = 128 * 1024
 """What `catch_up` hands over at once, about: a page is sized by the one before it."""
 _logger = structlog.get_logger(__name__)
+
+
+class Form(Enum):
+    """How a subscription's events are written: as the messages of its channel, or whole, for an event stream."""
+
+    MESSAGE = 1
+    SERVER_SENT = 2
 
 
 class Key(NamedTuple):
@@ -93,18 +102,19 @@ class Entry:
 
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
-        self._messages: dict[Channel, bytes | None] = {}
+        self._messages: dict[Channel | Form, bytes | None] = {}
 
-    def message(self, channel: Channel) -> bytes | None:
+    def message(self, channel: Channel, form: Form = Form.MESSAGE) -> bytes | None:
+        kind = channel if form is Form.MESSAGE else form
         try:
-            return self._messages[channel]
+            return self._messages[kind]
         except KeyError:
-            made = self._messages[channel] = self._make(channel)
+            made = self._messages[kind] = self._make(channel, form)
             return made
 
-    def _make(self, channel: Channel) -> bytes | None:
+    def _make(self, channel: Channel, form: Form) -> bytes | None:
         try:
-            return message(self.recorded, channel)
+            return server_sent(self.recorded) if form is Form.SERVER_SENT else message(self.recorded, channel)
         except msgspec.DecodeError as error:
             _logger.error("feed.unreadable", position=self.recorded.position, error=str(error))
             return None
@@ -113,12 +123,15 @@ class Entry:
 class Subscription:
     """One sink's wish for one channel. `types` are names of event types; None for all."""
 
-    __slots__ = ("_feed", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "types")
+    __slots__ = ("_feed", "form", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "types")
 
-    def __init__(self, feed: Feed, key: Key, types: frozenset[str] | None, after: int, sink: Sink) -> None:
+    def __init__(
+        self, feed: Feed, key: Key, types: frozenset[str] | None, after: int, sink: Sink, form: Form
+    ) -> None:
         self._feed = feed
         self.key = key
         self.types = types
+        self.form = form
         self.sink = sink
         self.handed = after
         self.page = _FIRST_PAGE
@@ -138,14 +151,15 @@ class Subscription:
         for entry in entries:
             recorded = entry.recorded
             if recorded.position > self.handed and (self.types is None or recorded.type in self.types):
-                made = entry.message(self.key.channel)
+                made = entry.message(self.key.channel, self.form)
                 if made is not None:
                     messages.append(made)
         return _batch(messages)
 
     def query(self, before: int) -> EventQuery:
         """A page of the channel's events after what was handed."""
-        key, types = self.key, message_types(self.key.channel)
+        key = self.key
+        types = message_types(key.channel) if self.form is Form.MESSAGE else None
         if types is None or self.types is None:
             types = types if self.types is None else self.types
         else:
@@ -185,11 +199,18 @@ class Feed:
         self._watchers.setdefault(type, []).append(call)
 
     def subscribe(
-        self, key: Key, sink: Sink, *, after: int, types: frozenset[str] | None = None, is_lost: bool = False
+        self,
+        key: Key,
+        sink: Sink,
+        *,
+        after: int,
+        types: frozenset[str] | None = None,
+        is_lost: bool = False,
+        form: Form = Form.MESSAGE,
     ) -> Subscription:
         """All that the channel has after a position, which may lie ahead of the feed's. Where some of it `is_lost`,
         what this process still remembers of it is not handed over."""
-        subscription = Subscription(self, key, types, after, sink)
+        subscription = Subscription(self, key, types, after, sink, form)
         if is_lost:
             subscription.read_through = self.position
         self._place(subscription)
@@ -265,11 +286,14 @@ class Feed:
     def _cast(self, key: Key, entries: Sequence[Entry], before: int) -> None:
         """Hands a channel's news to its subscribers: one buffer for all who want all of it."""
         first = entries[0].recorded.position
-        made = (entry.message(key.channel) for entry in entries)
-        whole = _batch([text for text in made if text is not None])
+        whole: dict[Form, Batch] = {}
         for subscription in tuple(self._live.get(key, ())):
-            is_whole = subscription.types is None and subscription.handed < first
-            batch = whole if is_whole else subscription.batch(entries)
+            if subscription.types is not None or subscription.handed >= first:
+                batch = subscription.batch(entries)
+            elif (shared := whole.get(subscription.form)) is not None:
+                batch = shared
+            else:
+                batch = whole[subscription.form] = subscription.batch(entries)
             if batch.messages and not subscription.sink.offer(batch):
                 subscription.handed = max(subscription.handed, before)
                 self._withdraw(subscription)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -46,7 +46,7 @@ class NoBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Call(Struct, Generic[B, Q], frozen=True, kw_only=True):
-    """One request, understood: who, with which path, query and body."""
+    """One request, understood: who, with which path, query and body. `headers` are found in any case."""
 
     services: Any
     principal: Principal
@@ -55,6 +55,7 @@ class Call(Struct, Generic[B, Q], frozen=True, kw_only=True):
     body: B
     request_id: str
     now: Instant
+    headers: Mapping[str, str] = {}
 
     @property
     def hub(self) -> Services:
@@ -70,7 +71,8 @@ class Call(Struct, Generic[B, Q], frozen=True, kw_only=True):
         return Metadata(actor=self.principal.actor, request_id=self.request_id)
 
 
-Handler = Callable[[Call[Any, Any]], Awaitable[Answer]]
+Handler = Callable[[Call[Any, Any]], Awaitable[Answer | Response]]
+"""What it answers comes in the envelope, unless it is a response of its own."""
 Inspect = Callable[[Any, dict[str, Any]], Awaitable[list[Problem]]]
 """What is wrong beyond the shape with some fields of a body, for one whose other fields are wrong already."""
 
@@ -107,8 +109,8 @@ class Resource:
         query: type[Any] = NoQuery,
         status: int = 200,
         inspect: Inspect | None = None,
-    ) -> Callable[[Callable[[Any], Awaitable[Answer]]], Callable[[Any], Awaitable[Answer]]]:
-        def declare(handler: Callable[[Any], Awaitable[Answer]]) -> Callable[[Any], Awaitable[Answer]]:
+    ) -> Callable[[Handler], Handler]:
+        def declare(handler: Handler) -> Handler:
             self.operations.append(
                 Operation(
                     method=method,
@@ -159,10 +161,13 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
                 body=body,
                 request_id=request_id,
                 now=services.clock.now(),
+                headers=request.headers,
             )
             answer = await operation.handler(call)
         except Refusal as refusal:
             return refused(refusal, services.clock.now(), request_id)
+        if isinstance(answer, Response):
+            return answer
         body = succeeded(answer, services.clock.now(), request_id)
         return Response(body, answer.status or operation.status, media_type="application/json")
 
@@ -208,6 +213,8 @@ async def _admit(operation: Operation, request: Request, services: Services) -> 
     if operation.needs == OPEN:
         return NOBODY
     credential = _credential(request)
+    if credential is None and "token" in operation.query.__struct_fields__:
+        credential = request.query_params.get("token")
     if credential is None:
         raise Unauthenticated("credentials are missing; send X-API-Key or Authorization: Bearer")
     principal = await services.authenticate(credential)

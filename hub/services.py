@@ -15,6 +15,7 @@ from hub.auth.principal import Principal
 from hub.feed import Feed
 from hub.settings import Settings
 from hub.socket.endpoint import Sockets
+from hub.sse import Streams
 from webhooks.commands import Commands
 
 
@@ -33,6 +34,7 @@ class Services:
     engine: Engine
     feed: Feed
     sockets: Sockets
+    streams: Streams
     webhooks: Commands
     redis_ping: Callable[[], Awaitable[None]]
     started: float

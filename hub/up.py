@@ -117,7 +117,7 @@ async def _serve(
 
     async def before_close() -> None:
         if services is not None:
-            await services.sockets.close_all()
+            await asyncio.gather(services.sockets.close_all(), services.streams.close_all())
 
     server = Server(create_app(hub, clock), ready, before_close)
     async with control.served(settings.data_dir, served_by(site)):

@@ -31,6 +31,7 @@ from hub.retention import Archivist
 from hub.services import Services
 from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
+from hub.sse import Streams
 from storage.errors import StorageError
 from storage.open import open_store
 from storage.sqlite.store import SqliteStore
@@ -128,6 +129,7 @@ async def opened(
                 clock,
                 settings.allowed_origins,
             ),
+            streams=Streams(feed, clock),
             webhooks=webhooks.commands,
             redis_ping=lambda: _ping(redis),
             started=time.monotonic(),

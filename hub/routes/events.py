@@ -1,4 +1,4 @@
-"""The log itself: a list of events, and one event."""
+"""The log itself: a list of events, a stream of them, and one event."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from executor.domain.errors import NotFound
+from executor.domain.errors import Code, Invalid, NotFound, Problem
 from executor.domain.values import Instant
 from executor.domain.workflow import WorkflowRow
 from executor.ports import EventQuery, Recorded
 from hub.envelope import Answer, Page
-from hub.messages import event_json
+from hub.feed import ANY, Key
+from hub.lookups import execution_row, workflow_row
+from hub.messages import Channel, event_json
 from hub.operation import Call, NoBody, Resource
 from hub.patterns import wanted_types
 from hub.queries import NoQuery, decode_cursor, encode_cursor
+from hub.sse import EventStream
 
 RESOURCE = Resource("events")
+LAST_EVENT_ID = "Last-Event-ID"
 Position = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class StreamEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`since` is a position, exclusive; 0 is the beginning, none the head. `token` is for browsers, whose EventSource
+    cannot send a header."""
+
+    since: Position | None = None
+    types: tuple[str, ...] = ()
+    workflow_id: str | None = None
+    execution_id: str | None = None
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return "StreamEvents(…)"
 
 
 class ListEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +98,46 @@ async def _read(call: Call[NoBody, ListEvents], query: EventQuery) -> list[Recor
         if row is not None and row.organization_id != call.organization_id:
             return []
     return await call.hub.store.log.read(query)
+
+
+@RESOURCE.route("GET", "/events/stream", needs="event.read", query=StreamEvents)
+async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
+    """Follow events as server-sent events, from a position on."""
+    query, head = call.query, await call.hub.store.log.refresh()
+    key = await _channel(call)
+    after, field = _last_event_id(call.headers.get("last-event-id")), LAST_EVENT_ID
+    if after is None:
+        after, field = query.since, "since"
+    if after is not None and after > head:
+        raise Invalid(
+            [Problem(Code.INVALID_POSITION, f"position {after} is beyond the head of the log, {head}", field)]
+        )
+    types = frozenset(wanted_types(query.types)) or None
+    return call.hub.streams.response(call.principal, key, head if after is None else after, types)
+
+
+def _last_event_id(text: str | None) -> int | None:
+    """Where a client that comes back has come to. Raises `Invalid` for what is no position."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        said = f"{LAST_EVENT_ID} is the position of an event, such as 1742"
+        raise Invalid([Problem(Code.VALIDATION_ERROR, said, LAST_EVENT_ID)])
+    return int(text)
+
+
+async def _channel(call: Call[NoBody, StreamEvents]) -> Key:
+    """Raises `NotFound` for an execution or a workflow that is not the organization's: nothing would ever come."""
+    query, reads = call.query, call.hub.store.reads
+    if query.execution_id is not None:
+        row = await execution_row(reads, query.execution_id, call.organization_id)
+        if query.workflow_id not in (None, row.workflow_id):
+            raise NotFound("execution", row.id, f"in workflow '{query.workflow_id}'")
+        return Key(call.organization_id, Channel.EXECUTION, row.id)
+    if query.workflow_id is not None:
+        found = await workflow_row(reads, query.workflow_id, call.organization_id)
+        return Key(call.organization_id, Channel.WORKFLOW, found.id)
+    return Key(call.organization_id, Channel.EVENTS, ANY)
 
 
 @RESOURCE.route("GET", "/events/{position}", needs="event.read")

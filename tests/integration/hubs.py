@@ -232,7 +232,7 @@ async def running(data_dir: Path, **settings: Any) -> AsyncIterator[Hub]:
                 yield services
 
         async def before_close() -> None:
-            await known[0].sockets.close_all()
+            await asyncio.gather(known[0].sockets.close_all(), known[0].streams.close_all())
 
         listener = bound("127.0.0.1", 0)
         server = Server(create_app(hub, clock), ready.set, before_close)

@@ -1,0 +1,31 @@
+"""Server-sent events as bytes: https://html.spec.whatwg.org/multipage/server-sent-events.html. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from executor.ports import Recorded
+from hub.messages import event_json
+
+RETRY_MS: Final = 2000
+"""When a client that lost its connection comes back."""
+
+HEARTBEAT: Final = b":\n\n"
+"""A comment, so that nobody in between takes the connection for dead."""
+
+
+def opening(position: int) -> bytes:
+    """What a stream begins with. The id makes a client that is cut off before its first event come back to here, and
+    miss nothing; without data it is no event."""
+    return b"retry: %d\nid: %d\n\n" % (RETRY_MS, position)
+
+
+def closing(reason: str, retry_ms: int) -> bytes:
+    return b": %s\nretry: %d\n\n" % (reason.encode(), retry_ms)
+
+
+def server_sent(recorded: Recorded) -> bytes:
+    """The whole event; its id is its position."""
+    lines = event_json(recorded).splitlines()  # One, unless somebody brought its data in with line breaks.
+    data = b"".join(b"data: %s\n" % line for line in lines)
+    return b"id: %d\nevent: %s\n%s\n" % (recorded.position, recorded.type.encode(), data)
