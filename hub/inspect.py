@@ -41,7 +41,8 @@ def database_path(settings: Settings) -> Path:
     return path
 
 
-async def _opened(settings: Settings) -> ReadOnlyStore:
+async def opened(settings: Settings) -> ReadOnlyStore:
+    """Raises `InspectError`."""
     try:
         return await open_readonly(database_path(settings))
     except (StorageError, Unavailable) as error:
@@ -63,7 +64,7 @@ async def list_events(
         wanted = wanted_types(types, "--types")
     except Invalid as invalid:
         raise InspectError(str(invalid)) from None
-    store = await _opened(settings)
+    store = await opened(settings)
     try:
         left = limit
         while left is None or left > 0:
@@ -96,7 +97,7 @@ def _print(recorded: Recorded, is_terminal: bool) -> None:
 
 async def verify(settings: Settings) -> Verdict:
     """Reads the whole log and checks positions, times and hashes."""
-    store = await _opened(settings)
+    store = await opened(settings)
     try:
         head = await store.log.verify()
     except Broken as broken:

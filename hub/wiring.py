@@ -64,14 +64,14 @@ def egress_networks(settings: Settings) -> tuple[Network, ...]:
 async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[SqliteStore, SecretKey]]:
     """The store, for writing. Raises `storage.errors.Locked` where another process has it, and `StorageError` where
     the data directory cannot be used."""
-    with _usable(settings.data_dir):
+    with usable(settings.data_dir):
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = await open_store(database_url(settings), AGGREGATES, clock=clock)
     if not isinstance(store, SqliteStore):
         await store.close()
         raise StorageError("a hub on PostgreSQL is not in this version")
     try:
-        with _usable(settings.data_dir):
+        with usable(settings.data_dir):
             key = secret_key(settings, is_new=store.log.head == 0)
         yield store, key
     finally:
@@ -79,7 +79,7 @@ async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[
 
 
 @contextlib.contextmanager
-def _usable(data_dir: Path) -> Iterator[None]:
+def usable(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -7,6 +7,13 @@ A backend raises nothing of its driver's: only `Conflict`, `NameTaken`, `Checkpo
 
 from executor.domain.aggregate import Aggregate as Aggregate
 from executor.domain.aggregate import Row as Row
+from executor.ports.copying import COPIED as COPIED
+from executor.ports.copying import HELD as HELD
+from executor.ports.copying import IMPORTING as IMPORTING
+from executor.ports.copying import MARKS as MARKS
+from executor.ports.copying import MOVED as MOVED
+from executor.ports.copying import Copying as Copying
+from executor.ports.copying import CopySource as CopySource
 from executor.ports.deliveries import Attempt as Attempt
 from executor.ports.deliveries import CheckpointMoved as CheckpointMoved
 from executor.ports.deliveries import Deliveries as Deliveries

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from executor.domain.values import Instant
+from executor.ports.copying import Copying
 from executor.ports.deliveries import Deliveries
 from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations
 from executor.ports.log import EventLog
@@ -42,6 +43,8 @@ class Store(Protocol):
     def reads(self) -> Reads: ...
     @property
     def ledgers(self) -> Ledgers: ...
+    @property
+    def copying(self) -> Copying: ...
 
     @property
     def is_shared(self) -> bool:

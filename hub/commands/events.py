@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hub.commands.options import DataDir, fail, settings_from
+from hub.export_options import Compression, Form
 
-app = typer.Typer(no_args_is_help=True, help="Read the log, and prove it.")
+app = typer.Typer(no_args_is_help=True, help="Read the log, prove it, and carry it from hub to hub.")
 
 
 @app.command("list")
@@ -27,13 +29,12 @@ def list_events(
     from hub.inspect import InspectError, list_events
 
     settings = settings_from(data_dir=data_dir)
-    patterns = tuple(filter(None, (part.strip() for part in (types or "").split(","))))
     try:
         asyncio.run(
             list_events(
                 settings,
                 since=since,
-                types=patterns,
+                types=split(types),
                 execution_id=execution,
                 workflow_id=workflow,
                 limit=limit,
@@ -43,8 +44,79 @@ def list_events(
     except InspectError as error:
         fail(str(error))
     except BrokenPipeError:
-        # Whoever read has read enough; Python must not complain about the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads()
+
+
+@app.command()
+def export(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else standard output.")] = None,
+    form: Annotated[
+        Form, typer.Option("--format", help="ndjson: events as the API shows them; cloudevents: CloudEvents 1.0.")
+    ] = Form.NDJSON,
+    after: Annotated[int, typer.Option(min=0, help="Start after this position.")] = 0,
+    before: Annotated[int | None, typer.Option(min=1, help="Stop before this position.", show_default="all")] = None,
+    types: Annotated[str | None, typer.Option(help="Only these types, such as 'execution.*,*.failed'.")] = None,
+    execution: Annotated[str | None, typer.Option(help="Only this execution's.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only this workflow's and its executions'.")] = None,
+    organization: Annotated[str | None, typer.Option(help="Only this organization's; its id or name.")] = None,
+    start_time: Annotated[str | None, typer.Option(help="From this time on, as 2026-01-31T12:00:00Z.")] = None,
+    end_time: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    compress: Annotated[
+        Compression | None, typer.Option(help="gzip or none.", show_default="gzip where FILE ends with .gz")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Export events, one a line, in order. Works beside a running hub.
+
+    Without filters it is the whole log, which 'runcast events import' brings into an empty hub. The file is as
+    secret as a backup; what is sealed in it opens only with the SECRET_KEY of this hub.
+    """
+    from hub.exports import Selection, export
+    from hub.inspect import InspectError
+
+    selection = Selection(
+        after=after,
+        before=before,
+        types=split(types),
+        execution_id=execution,
+        workflow_id=workflow,
+        organization=organization,
+        start_time=start_time,
+        end_time=end_time,
+    )
+    is_gzip = None if compress is None else compress is Compression.GZIP
+    try:
+        done = asyncio.run(
+            export(settings_from(data_dir=data_dir), selection, output=output, form=form, compress=is_gzip)
+        )
+    except InspectError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        nobody_reads()
+        return
+    if output is not None:
+        typer.echo(done.text, err=True)
+
+
+@app.command("import")
+def import_events(
+    file: Annotated[Path, typer.Argument(help="A whole export, gzip or not; - for standard input.")] = Path("-"),
+    data_dir: DataDir = None,
+) -> None:
+    """Import a whole export into an empty hub, which must not run. Every line is proved before it is written.
+
+    The hub gets the same events, rows and hashes, a new epoch, and is held: it answers, but runs, deliveries and
+    schedules wait until 'runcast up --take-over'. It needs the SECRET_KEY of the hub that was exported. An import
+    that was interrupted goes on when it is run again with the same file.
+    """
+    from hub.imports import ImportFailed, import_events
+
+    settings = settings_from(data_dir=data_dir)
+    try:
+        imported = asyncio.run(import_events(settings, None if str(file) == "-" else file))
+    except ImportFailed as error:
+        fail(str(error))
+    typer.echo(imported.text(settings.data_dir))
 
 
 @app.command()
@@ -62,3 +134,12 @@ def verify(data_dir: DataDir = None) -> None:
         fail(str(error))
     typer.echo(verdict.text)
     raise typer.Exit(0 if verdict.is_good else 1)
+
+
+def split(types: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in (types or "").split(","))))
+
+
+def nobody_reads() -> None:
+    """Whoever read has read enough; Python must not complain about the rest at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,7 +56,7 @@ class Appender:
         _write_events(connection, plan)
         _write_names(connection, plan)
         for row, rows in plan.rows.items():
-            into, on_conflict = _upsert(row)
+            into, on_conflict = upsert(row)
             insert(connection, into, [astuple(one) for one in rows.values()], on_conflict)
         self._planned = plan
         return Batch(results, plan.recorded)
@@ -136,7 +136,7 @@ def _write_names(connection: sqlite3.Connection, plan: Plan) -> None:
 
 
 @cache
-def _upsert(row: type[Row]) -> tuple[str, str]:
+def upsert(row: type[Row]) -> tuple[str, str]:
     """Where rows of a kind go, and what happens where there is one already: an older one gives way."""
     of = shape(row)
     changed = ", ".join(f"{column} = excluded.{column}" for column in of.changing)

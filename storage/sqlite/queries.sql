@@ -56,6 +56,12 @@ SELECT value FROM meta WHERE key = ?;
 -- name: set_meta
 INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
+-- name: drop_meta
+DELETE FROM meta WHERE key = ?;
+
+-- name: marks
+SELECT key, value FROM meta WHERE key IN ({values});
+
 -- name: execution_stats
 -- From the indexes of (workflow_id, status, created_at) alone. What was archived still counts.
 WITH runs AS (
@@ -108,6 +114,9 @@ DELETE FROM leases WHERE name = ? AND holder = ?;
 
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = ?;
+
+-- name: organizations
+SELECT id, name, sealed_key, created_at FROM organizations ORDER BY id;
 
 -- name: organization_by_name
 SELECT id, name, sealed_key, created_at FROM organizations WHERE name = ?;

@@ -11,13 +11,15 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from executor.ports import Aggregate, Clock
+from executor.ports import COPIED, Aggregate, Clock
 from storage.aggregates import Aggregates
 from storage.codec import CODEC, Codec
+from storage.copying import Folding
 from storage.errors import WrongDatabase
 from storage.lock import FileLock
 from storage.sqlite.batch import Appender
 from storage.sqlite.connection import connect_reader, connect_writer, create_file
+from storage.sqlite.copying import SqliteCopying, SqliteCopySource, set_marks
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours, translate
 from storage.sqlite.ledgers import SqliteEngines, SqliteKeyUse, SqliteLeases, SqliteLedgers, SqliteOrganizations
@@ -40,13 +42,20 @@ class SqliteStore:
     """Implements `ports.Store`. `lock` is held until the store is closed."""
 
     def __init__(
-        self, parts: _Parts, lock: FileLock, log: SqliteLog, reads: SqliteReads, ledgers: SqliteLedgers
+        self,
+        parts: _Parts,
+        lock: FileLock,
+        log: SqliteLog,
+        reads: SqliteReads,
+        ledgers: SqliteLedgers,
+        copying: SqliteCopying,
     ) -> None:
         self._parts = parts
         self.lock = lock
         self.log = log
         self.reads = reads
         self.ledgers = ledgers
+        self.copying = copying
         self._exclusive: dict[str, asyncio.Lock] = {}
 
     is_shared = False
@@ -79,6 +88,7 @@ class ReadOnlyStore:
     def __init__(self, parts: _Parts, log: LogReader) -> None:
         self._parts = parts
         self.log = log
+        self.copying = SqliteCopySource(parts.reader, parts.pool)
 
     async def close(self) -> None:
         self.log.close()
@@ -108,13 +118,14 @@ async def open_for_writing(
             epoch = _prepare(connection, clock)
             reader = undo.enter_context(closing(connect_reader(path)))
             parts = _Parts(reader, ReadPool(path), epoch)
+            appender = Appender(known, clock)
             log = SqliteLog(
                 reader,
                 parts.pool,
                 known,
                 epoch,
                 codec=codec,
-                writer=lambda publish: Writer(connection, Appender(known, clock), publish),
+                writer=lambda publish: Writer(connection, appender, publish),
             )
         undo.pop_all()
     ledgers = SqliteLedgers(
@@ -126,7 +137,8 @@ async def open_for_writing(
         SqliteReplays(log.writer, reader, parts.pool),
         SqliteRetention(log.writer, reader, parts.pool),
     )
-    return SqliteStore(parts, lock, log, SqliteReads(reader, parts.pool, clock), ledgers)
+    copying = SqliteCopying(reader, parts.pool, log, Folding(log, known), appender.forget, clock)
+    return SqliteStore(parts, lock, log, SqliteReads(reader, parts.pool, clock), ledgers, copying)
 
 
 async def open_for_reading(
@@ -174,14 +186,17 @@ def _opening(path: Path) -> Iterator[None]:
 
 
 def _prepare(connection: sqlite3.Connection, clock: Clock) -> str:
-    """Brings the schema up to date and answers the log's epoch, which a new log gets here."""
+    """Brings the schema up to date and answers the log's epoch, which a new log and a copy of one get here."""
     for name in migrate(connection):
         _log.info("migrated the database", migration=name)
     if sqlite3.sqlite_version_info < _WAL_FIXED_IN:
         _log.debug("this SQLite needs all writes in one connection, and they are", sqlite=sqlite3.sqlite_version)
     connection.execute("BEGIN IMMEDIATE")
     format = _meta(connection, "format") or _set_meta(connection, "format", _FORMAT)
-    epoch = _meta(connection, "epoch") or _set_meta(connection, "epoch", clock.new_id())
+    epoch = _meta(connection, "epoch")
+    if epoch is None or _meta(connection, COPIED) is not None:
+        epoch = clock.new_id()
+        set_marks(connection, {"epoch": epoch, COPIED: None})
     connection.execute("COMMIT")
     if format != _FORMAT:
         raise WrongDatabase(f"the log has format {format}; this version knows {_FORMAT}: use a newer Runcast")
