@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import events, keys, migrate, organizations, retention, roles
+from hub.commands import data, events, keys, migrate, organizations, retention, roles
 from hub.commands.options import DataDir, fail, settings_from
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(roles.app)
 app.add_typer(migrate.app)
+app.add_typer(data.app)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
 app.add_typer(organizations.app, name="organizations")
@@ -56,6 +57,9 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8000")] = None,
     data_dir: DataDir = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Let an imported, restored or moved hub run here, for good.")
+    ] = False,
 ) -> None:
     """Run the whole hub in one process: SQLite, an embedded Valkey, nothing else needed.
 
@@ -64,7 +68,7 @@ def up(
     """
     from hub.up import UpError, run
 
-    settings = settings_from(host=host, port=port, data_dir=data_dir)
+    settings = settings_from(host=host, port=port, data_dir=data_dir, take_over=take_over)
     try:
         run(settings)
     except UpError as error:

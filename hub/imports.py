@@ -33,7 +33,7 @@ from storage.sqlite.store import SqliteStore
 from webhooks.fanout import CHECKPOINT
 
 _GZIP: Final = b"\x1f\x8b"
-_PAGE: Final = 1000
+_PAGE: Final = 500
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _TOLD_EVERY: Final = 20_000
@@ -89,9 +89,9 @@ async def _bring(store: SqliteStore, first: Page, rest: Iterator[Page], key: Sec
     there, told = store.log.head, 0
     end = GENESIS
     for page in _chained(first, rest):
-        _check_keys(page.organizations, key)
         known = await _same(store, page.events, there) if end.position < there else 0
         fresh = page.events[known:]
+        _check_keys(page.organizations, key)
         try:
             await store.copying.bring(
                 fresh, organizations=page.organizations, marks={IMPORTING: "an import was not finished"}

@@ -36,6 +36,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 1024 * 1024
     retention_days: float | None = None
     archive_dir: Path | None = None
+    take_over: bool = False
+    """Only the command says it: in an environment it would hold for every start to come."""
 
     @property
     def archive(self) -> Path:

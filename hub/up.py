@@ -16,6 +16,7 @@ from executor.sealing import SecretKey
 from hub import control
 from hub.app import create_app
 from hub.credentials import Credentials, credentials_path, ensure_first_key
+from hub.held import take_over, why_held
 from hub.logging import configure
 from hub.operator import Site, served_by
 from hub.server import Server, bound, url_of
@@ -97,7 +98,7 @@ async def _serve(
     settings: Settings, clock: SystemClock, store: SqliteStore, key: SecretKey, listener: socket.socket
 ) -> None:
     credentials, is_new = await ensure_first_key(store, clock, key, settings)
-    url = url_of(listener)
+    url, held = url_of(listener), await why_held(store)
     services: Services | None = None
 
     @contextlib.asynccontextmanager
@@ -109,18 +110,21 @@ async def _serve(
     def site() -> Site:
         return Site(settings, store, clock, key, services.sealer.forget if services is not None else lambda id: None)
 
+    async def taken_over(_: dict[str, object]) -> bool:
+        return await take_over(store)
+
     def ready() -> None:
         store.lock.set_address(url)
         with contextlib.suppress(OSError):
             # Nobody may be reading any more; the hub serves all the same.
-            _greet(settings, url, credentials, is_new)
+            _greet(settings, url, credentials, is_new, held)
 
     async def before_close() -> None:
         if services is not None:
             await asyncio.gather(services.sockets.close_all(), services.streams.close_all())
 
     server = Server(create_app(hub, clock), ready, before_close)
-    async with control.served(settings.data_dir, served_by(site)):
+    async with control.served(settings.data_dir, served_by(site) | {"take_over": taken_over}):
         await server.serve([listener])
     if not server.started:
         raise UpError("the hub did not start; the log above says why")
@@ -141,7 +145,7 @@ async def _redis(settings: Settings) -> AsyncIterator[str]:
         await valkey.stop()
 
 
-def _greet(settings: Settings, url: str, credentials: Credentials, is_new: bool) -> None:
+def _greet(settings: Settings, url: str, credentials: Credentials, is_new: bool, held: str | None) -> None:
     """What a person needs to begin; on standard output, once."""
     kept = credentials_path(settings.data_dir)
     lines = [f"Runcast {VERSION} listens on {url}"]
@@ -152,6 +156,8 @@ def _greet(settings: Settings, url: str, credentials: Credentials, is_new: bool)
     lines.append(f"  data      {settings.data_dir.resolve()}")
     if settings.is_loopback:
         lines.append("  egress    webhooks and http_request may reach this machine, since only it reaches the hub")
+    if held is not None:
+        lines.append(f"  held      {held}: runs, deliveries and schedules wait until 'runcast up --take-over'")
     lines.append("Ctrl-C stops it.")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -26,6 +26,7 @@ from hub.auth import apikeys
 from hub.auth.authenticate import Authenticator
 from hub.credentials import secret_key
 from hub.feed import Feed
+from hub.held import once_ours, require_ours
 from hub.lookups import is_lost, is_there
 from hub.retention import Archivist
 from hub.services import Services
@@ -63,7 +64,7 @@ def egress_networks(settings: Settings) -> tuple[Network, ...]:
 @contextlib.asynccontextmanager
 async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[SqliteStore, SecretKey]]:
     """The store, for writing. Raises `storage.errors.Locked` where another process has it, and `StorageError` where
-    the data directory cannot be used."""
+    the data directory cannot be used, or nobody may work on what is in it."""
     with usable(settings.data_dir):
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = await open_store(database_url(settings), AGGREGATES, clock=clock)
@@ -73,6 +74,7 @@ async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[
     try:
         with usable(settings.data_dir):
             key = secret_key(settings, is_new=store.log.head == 0)
+        await require_ours(store, takes_over=settings.take_over)
         yield store, key
     finally:
         await store.close()
@@ -137,8 +139,8 @@ async def opened(
         await store.ledgers.engines.leave_all()
         tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "feed": feed.run,
-            "engine": engine.run,
-            "webhooks": lambda: webhooks.run(is_alone=True),
+            "engine": once_ours(store, engine.run),
+            "webhooks": once_ours(store, lambda: webhooks.run(is_alone=True)),
             "key use": authenticator.keep_use,
         }
         if (days := settings.retention_days) is not None:

@@ -36,11 +36,22 @@ CARRIED: Final = (
     Table("checkpoints", ("name",)),
     Table("deliveries"),
     Table("attempts", ("delivery_id", "attempt")),
+    Table("replays"),
 )
 """Everything but the log, which is carried event by event: names, rows and ledgers."""
 
 LEFT_BEHIND: Final = frozenset({"events", "meta", "engines", "leases"})
 """The log itself, and what is true of one store only: its marks and epoch, who lives on it, who holds what in it."""
+
+
+_NAMES: Final = frozenset(table.name for table in CARRIED)
+
+
+def carried(table: str) -> str:
+    """The name of a table that a copy carries; `ValueError` for any other. Nothing unchecked gets into SQL."""
+    if table not in _NAMES:
+        raise ValueError(f"{table!r} is not a table that a copy carries")
+    return table
 
 
 def follow(event: Stored, after: Link) -> Link:

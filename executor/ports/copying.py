@@ -64,6 +64,6 @@ class Copying(CopySource, Protocol):
         """
 
     async def put(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
-        """Writes rows into a table; those whose key exists are replaced."""
+        """Writes rows into a table that has none with these keys."""
 
     async def clear(self, table: str) -> None: ...

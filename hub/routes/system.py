@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from executor.domain.errors import Unavailable
 from hub.envelope import Answer
+from hub.held import why_held
 from hub.operation import OPEN, Call, NoBody, Resource
 from hub.queries import NoQuery
 from hub.services import Services
@@ -20,7 +21,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class ComponentHealth(Struct, frozen=True, kw_only=True):
-    """`status` is healthy or unhealthy; `message` says what follows from it."""
+    """`status` is healthy, unhealthy, or of the engine held; `message` says what follows from it."""
 
     status: str
     response_time_ms: float | None = None
@@ -56,7 +57,9 @@ async def _health(hub: Services) -> Health:
     database = await _timed("database", hub.store.ping, "nothing can be written or read")
     redis = await _timed("redis", hub.redis_ping, "webhook deliveries wait until it is back")
     engine = ComponentHealth(status="healthy", queue_depth=hub.engine.owned)
-    broken = [part for part in (database, redis) if part.status != "healthy"]
+    if database.status == "healthy" and (held := await why_held(hub.store)) is not None:
+        engine = ComponentHealth(status="held", message=f"{held}: runs and deliveries wait for a take-over")
+    broken = [part for part in (database, redis, engine) if part.status != "healthy"]
     status = "unhealthy" if database in broken else "degraded" if broken else "healthy"
     return Health(
         status=status,

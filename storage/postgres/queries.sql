@@ -81,6 +81,18 @@ INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET va
 -- name: add_meta
 INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING;
 
+-- name: drop_meta
+DELETE FROM meta WHERE key = $1;
+
+-- name: marks
+SELECT key, value FROM meta WHERE key = ANY ($1::text[]);
+
+-- name: columns_of
+-- The columns of a table, by name, and their types.
+SELECT column_name::text, data_type::text FROM information_schema.columns
+WHERE table_schema = current_schema() AND table_name = $1
+ORDER BY column_name COLLATE "C";
+
 -- name: execution_stats
 -- From the indexes of (workflow_id, status, created_at) alone. What was archived still counts.
 WITH runs AS (
@@ -135,6 +147,9 @@ DELETE FROM leases WHERE name = $1 AND holder = $2;
 
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = $1;
+
+-- name: organizations
+SELECT id, name, sealed_key, created_at FROM organizations ORDER BY id;
 
 -- name: organization_by_name
 SELECT id, name, sealed_key, created_at FROM organizations WHERE name = $1;
@@ -206,6 +221,9 @@ SELECT id, used_at FROM key_use WHERE id = ANY ($1::text[]);
 
 -- name: checkpoint
 SELECT position FROM checkpoints WHERE name = $1;
+
+-- name: set_checkpoint
+INSERT INTO checkpoints (name, position) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET position = excluded.position;
 
 -- name: move_checkpoint
 -- From where the caller saw it; the first time from 0. Answers a row where it was there.

@@ -13,10 +13,12 @@ import structlog
 from executor.ports import Aggregate, Clock
 from storage.aggregates import Aggregates
 from storage.codec import CODEC, Codec
+from storage.copying import Folding
 from storage.errors import WrongDatabase
 from storage.postgres import migrate
 from storage.postgres.batch import Appender
 from storage.postgres.connection import Connection, Pool, connect
+from storage.postgres.copying import PostgresCopying
 from storage.postgres.deliveries import PostgresDeliveries
 from storage.postgres.errors import ours
 from storage.postgres.ledgers import (
@@ -42,12 +44,20 @@ class PostgresStore:
 
     is_shared = True
 
-    def __init__(self, pool: Pool, log: PostgresLog, reads: PostgresReads, ledgers: PostgresLedgers) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        log: PostgresLog,
+        reads: PostgresReads,
+        ledgers: PostgresLedgers,
+        copying: PostgresCopying,
+    ) -> None:
         self._pool = pool
         self._exclusive: dict[str, asyncio.Lock] = {}
         self.log = log
         self.reads = reads
         self.ledgers = ledgers
+        self.copying = copying
 
     @asynccontextmanager
     async def exclusively(self, name: str) -> AsyncIterator[None]:
@@ -94,7 +104,8 @@ async def open_postgres(
         PostgresDeliveries(pool),
         PostgresRetention(pool),
     )
-    return PostgresStore(pool, log, PostgresReads(pool), ledgers)
+    copying = PostgresCopying(pool, log, Folding(log, known), clock)
+    return PostgresStore(pool, log, PostgresReads(pool), ledgers, copying)
 
 
 async def migrate_postgres(url: str) -> list[str]:

@@ -11,15 +11,13 @@ from msgspec.structs import astuple
 from executor.domain.values import Instant
 from executor.ports import MARKS, Clock, Organization, Stored
 from executor.ports.copying import Values
-from storage.copying import CARRIED, Folding, Followed
+from storage.copying import Folding, Followed, carried
 from storage.sqlite import events as event_rows
 from storage.sqlite.batch import end_of_chain, upsert
 from storage.sqlite.errors import ours
 from storage.sqlite.log import SqliteLog
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.statements import insert, queries, select_in
-
-_TABLES = frozenset(table.name for table in CARRIED)
 
 
 class SqliteCopySource:
@@ -43,16 +41,16 @@ class SqliteCopySource:
 
     async def columns(self, table: str) -> tuple[str, ...]:
         with ours():
-            return tuple(sorted(row[1] for row in self._connection.execute(f"PRAGMA table_info({_known(table)})")))
+            return tuple(sorted(row[1] for row in self._connection.execute(f"PRAGMA table_info({carried(table)})")))
 
     async def rows(self, table: str, key: Sequence[str], after: Values | None, limit: int) -> list[Values]:
         columns, of_key = await self.columns(table), ", ".join(key)
         where = "" if after is None else f"WHERE ({of_key}) > ({', '.join('?' * len(key))})"
-        sql = f"SELECT {', '.join(columns)} FROM {_known(table)} {where} ORDER BY {of_key} LIMIT {int(limit)}"
+        sql = f"SELECT {', '.join(columns)} FROM {carried(table)} {where} ORDER BY {of_key} LIMIT {int(limit)}"
         return await self._pool.rows(sql, after or ())
 
     async def count(self, table: str) -> int:
-        found = await self._pool.rows(f"SELECT count(*) FROM {_known(table)}")
+        found = await self._pool.rows(f"SELECT count(*) FROM {carried(table)}")
         return int(found[0][0])
 
 
@@ -110,16 +108,12 @@ class SqliteCopying(SqliteCopySource):
             self._log.following.notice(events[-1].position)
 
     async def put(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
-        into = f"OR REPLACE INTO {_known(table)}({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-
-        def write(db: sqlite3.Connection) -> None:
-            db.executemany(f"INSERT {into}", rows)
-
-        await self._log.writer.run(write)
+        into = f"{carried(table)}({', '.join(columns)})"
+        await self._log.writer.run(lambda db: insert(db, into, rows))
 
     async def clear(self, table: str) -> None:
         def write(db: sqlite3.Connection) -> None:
-            db.execute(f"DELETE FROM {_known(table)}")
+            db.execute(f"DELETE FROM {carried(table)}")
 
         await self._log.writer.run(write)
 
@@ -149,9 +143,3 @@ def _write_followed(connection: sqlite3.Connection, followed: Followed) -> None:
     for kind, rows in followed.rows.items():
         into, on_conflict = upsert(kind)
         insert(connection, into, [astuple(row) for row in rows], on_conflict)
-
-
-def _known(table: str) -> str:
-    if table not in _TABLES:
-        raise ValueError(f"{table!r} is not a table that a copy carries")
-    return table

@@ -1,0 +1,34 @@
+"""`runcast take-over`, `backup`, `move`: a hub's data as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from hub.commands.options import DataDir, fail, settings_from
+
+app = typer.Typer()
+
+
+@app.command("take-over")
+def take_over(
+    new_epoch: Annotated[
+        bool,
+        typer.Option(
+            "--new-epoch", help="For a restored PostgreSQL, before anything starts on it: another epoch too."
+        ),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Let a held hub run: its executions, deliveries and schedules go on here, for good. Works beside a running hub.
+
+    An imported or restored hub is held, since two hubs must not run the same world: stop the other one first.
+    """
+    from hub.takeover import TakeOverFailed, take_over
+
+    try:
+        typer.echo(asyncio.run(take_over(settings_from(data_dir=data_dir), new_epoch=new_epoch)))
+    except TakeOverFailed as error:
+        fail(str(error))
