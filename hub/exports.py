@@ -12,23 +12,28 @@ from typing import IO, Final
 
 from msgspec import Struct, structs
 
+from executor.clock import SystemClock
 from executor.domain.errors import Invalid, Unavailable
 from executor.domain.values import Instant, plus
 from executor.ports import EventQuery, Organization, Recorded, Stored
 from hub.export_forms import cloud_event, exported
 from hub.export_options import Form
-from hub.inspect import InspectError
-from hub.inspect import opened as opened_for_reading
+from hub.inspect import InspectError, database_path
 from hub.patterns import wanted_types
 from hub.settings import Settings
 from hub.times import parse_time
+from hub.wiring import database_url
 from storage.codec import digest, encode_metadata
+from storage.errors import StorageError
+from storage.open import is_postgres, open_reader
+from storage.postgres.store import PostgresStore
 from storage.sqlite.store import ReadOnlyStore
 
 _PAGE: Final = 200
 _GZIP_LEVEL: Final = 6
 _TOLD_EVERY: Final = 20_000
 
+Reader = ReadOnlyStore | PostgresStore
 Out = IO[bytes] | gzip.GzipFile
 
 
@@ -79,7 +84,7 @@ async def export(
     is_gzip = compress if compress is not None else output is not None and output.suffix == ".gz"
     if output is None and is_gzip and sys.stdout.isatty():
         raise InspectError("compressed data is not for a terminal: say --output FILE, or pipe it away")
-    store = await opened_for_reading(settings)
+    store = await _opened(settings)
     try:
         lines = await _Lines.of(store, selection, form)
         with _written(output) as raw, _compressed(raw, is_gzip) as file:
@@ -90,17 +95,28 @@ async def export(
         await store.close()
 
 
+async def _opened(settings: Settings) -> Reader:
+    """Raises `InspectError`."""
+    url = database_url(settings)
+    if not is_postgres(url):
+        database_path(settings)
+    try:
+        return await open_reader(url, clock=SystemClock())
+    except (StorageError, Unavailable) as error:
+        raise InspectError(str(error)) from None
+
+
 class _Lines:
     """The lines of an export, and the organizations that they still have to bring."""
 
-    def __init__(self, store: ReadOnlyStore, query: EventQuery, selection: Selection, form: Form) -> None:
+    def __init__(self, store: Reader, query: EventQuery, selection: Selection, form: Form) -> None:
         self._log, self._query, self._form = store.log, query, form
         self._is_filtered = selection.is_filtered
         self._untold: dict[str, Organization] = {}
         self._scanned: dict[int, Stored] = {}
 
     @classmethod
-    async def of(cls, store: ReadOnlyStore, selection: Selection, form: Form) -> _Lines:
+    async def of(cls, store: Reader, selection: Selection, form: Form) -> _Lines:
         known = await store.copying.organizations()
         lines = cls(store, await _query(store, selection, known), selection, form)
         if selection.is_whole:
@@ -145,7 +161,7 @@ class _Lines:
         return self._scanned[recorded.position] if not recorded.data else _stored(recorded)
 
 
-async def _query(store: ReadOnlyStore, selection: Selection, known: list[Organization]) -> EventQuery:
+async def _query(store: Reader, selection: Selection, known: list[Organization]) -> EventQuery:
     """Its times as positions, and its end at the head of now, so that an export beside a busy hub ends."""
     after, before = selection.after, await store.log.refresh() + 1
     if selection.before is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
-from executor.ports import HELD, IMPORTING, MOVED, Store
+from executor.ports import HELD, IMPORTING, MOVED, Copying
 from storage.errors import StorageError
 
 _LOOK_SECONDS: Final = 0.5
@@ -18,7 +18,14 @@ _logger = structlog.get_logger(__name__)
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 
-async def require_ours(store: Store, *, takes_over: bool) -> None:
+class Marked(Protocol):
+    """A store, as far as its marks go."""
+
+    @property
+    def copying(self) -> Copying: ...
+
+
+async def require_ours(store: Marked, *, takes_over: bool) -> None:
     """Raises `StorageError` where nobody may work on the store; with `takes_over` it is ours from now on."""
     if takes_over:
         await take_over(store)
@@ -26,7 +33,7 @@ async def require_ours(store: Store, *, takes_over: bool) -> None:
         raise StorageError(f"this hub {marks[MOVED]}; to run it here all the same: runcast up --take-over")
 
 
-async def take_over(store: Store) -> bool:
+async def take_over(store: Marked) -> bool:
     """Lets a held store be worked on, for good; False where nothing held it. Raises `StorageError` where it is not
     whole."""
     marks = await _whole(store)
@@ -37,7 +44,7 @@ async def take_over(store: Store) -> bool:
     return True
 
 
-async def _whole(store: Store) -> dict[str, str]:
+async def _whole(store: Marked) -> dict[str, str]:
     """The marks of a store that is not half of one."""
     marks = await store.copying.marks()
     if IMPORTING in marks:
@@ -45,13 +52,13 @@ async def _whole(store: Store) -> dict[str, str]:
     return marks
 
 
-async def why_held(store: Store) -> str | None:
+async def why_held(store: Marked) -> str | None:
     """Since when runs, deliveries and schedules wait, and why; null where they do not."""
     marks = await store.copying.marks()
     return marks.get(HELD)
 
 
-def once_ours(store: Store, run: Run) -> Run:
+def once_ours(store: Marked, run: Run) -> Run:
     """A part of the hub that changes the world: it begins when nobody holds the store, or no longer."""
 
     async def begin() -> None:

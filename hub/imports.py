@@ -28,8 +28,7 @@ from hub.wiring import AGGREGATES, database_url, usable
 from storage.codec import GENESIS, Link
 from storage.copying import follow
 from storage.errors import Broken, StorageError
-from storage.open import open_store
-from storage.sqlite.store import SqliteStore
+from storage.open import OpenedStore, open_store
 from webhooks.fanout import CHECKPOINT
 
 _GZIP: Final = b"\x1f\x8b"
@@ -85,7 +84,7 @@ async def import_events(settings: Settings, source: Path | None) -> Imported:
             raise ImportFailed(str(error)) from None
 
 
-async def _bring(store: SqliteStore, first: Page, rest: Iterator[Page], key: SecretKey | None) -> Link:
+async def _bring(store: OpenedStore, first: Page, rest: Iterator[Page], key: SecretKey | None) -> Link:
     there, told = store.log.head, 0
     end = GENESIS
     for page in _chained(first, rest):
@@ -109,7 +108,7 @@ async def _bring(store: SqliteStore, first: Page, rest: Iterator[Page], key: Sec
     return end
 
 
-async def _same(store: SqliteStore, events: list[Stored], there: int) -> int:
+async def _same(store: OpenedStore, events: list[Stored], there: int) -> int:
     """How many of the events are in the log already. Raises `ImportFailed` where others stand in their place."""
     known = 0
     while known < len(events) and events[known].position <= there:
@@ -146,7 +145,7 @@ def _key(settings: Settings) -> SecretKey | None:
 
 
 @contextlib.asynccontextmanager
-async def _target(settings: Settings) -> AsyncIterator[SqliteStore]:
+async def _target(settings: Settings) -> AsyncIterator[OpenedStore]:
     """The log to import into: an empty one, or one whose import was not finished."""
     with usable(settings.data_dir):
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -41,8 +41,7 @@ def database_path(settings: Settings) -> Path:
     return path
 
 
-async def opened(settings: Settings) -> ReadOnlyStore:
-    """Raises `InspectError`."""
+async def _opened(settings: Settings) -> ReadOnlyStore:
     try:
         return await open_readonly(database_path(settings))
     except (StorageError, Unavailable) as error:
@@ -64,7 +63,7 @@ async def list_events(
         wanted = wanted_types(types, "--types")
     except Invalid as invalid:
         raise InspectError(str(invalid)) from None
-    store = await opened(settings)
+    store = await _opened(settings)
     try:
         left = limit
         while left is None or left > 0:
@@ -97,7 +96,7 @@ def _print(recorded: Recorded, is_terminal: bool) -> None:
 
 async def verify(settings: Settings) -> Verdict:
     """Reads the whole log and checks positions, times and hashes."""
-    store = await opened(settings)
+    store = await _opened(settings)
     try:
         head = await store.log.verify()
     except Broken as broken:

@@ -13,10 +13,12 @@ from storage.errors import WrongDatabase
 from storage.postgres.store import PostgresStore, migrate_postgres, open_postgres
 from storage.sqlite.store import ReadOnlyStore, SqliteStore, migrate_sqlite, open_for_reading, open_for_writing
 
+OpenedStore = SqliteStore | PostgresStore
+
 
 async def open_store(
     url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
-) -> SqliteStore | PostgresStore:
+) -> OpenedStore:
     """Opens for writing: `sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://…`, which may name a
     socket's directory (`?host=/directory`).
 
