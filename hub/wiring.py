@@ -144,7 +144,7 @@ async def opened(
             "key use": authenticator.keep_use,
         }
         if (days := settings.retention_days) is not None:
-            tasks["retention"] = lambda: Archivist(store, clock, settings.archive).keep(days)
+            tasks["retention"] = once_ours(store, lambda: Archivist(store, clock, settings.archive).keep(days))
         for name, run in tasks.items():
             await stack.enter_async_context(_running(name, run))
         yield services

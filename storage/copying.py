@@ -37,6 +37,7 @@ CARRIED: Final = (
     Table("deliveries"),
     Table("attempts", ("delivery_id", "attempt")),
     Table("replays"),
+    Table("archived_executions", ("execution_id",)),
 )
 """Everything but the log, which is carried event by event: names, rows and ledgers."""
 
@@ -122,12 +123,16 @@ class Folding:
         self._states: OrderedDict[str, tuple[Any, int]] = OrderedDict()
 
     async def fold(self, events: Sequence[Stored]) -> Followed:
-        """Raises `ValueError` where an event does not follow on its stream's version, `UnknownStream`,
-        `UnknownEvent`."""
+        """What was archived, whole streams at a time, leads to nothing: its rows went with its data.
+
+        Raises `ValueError` where an event does not follow on its stream's version, `UnknownStream`, `UnknownEvent`.
+        """
         rows: dict[type[Row], dict[tuple[Any, ...], Row]] = {}
         freed: set[str] = set()
         held: dict[str, str] = {}
         for stream, page in _by_stream(events).items():
+            if not all(event.data for event in page):
+                continue
             aggregate = self._aggregates.of(stream)
             before, version = await self._state(stream, page[0].version)
             for expected, event in enumerate(page, version + 1):

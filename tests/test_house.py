@@ -22,6 +22,7 @@ from hub.logs import log_entry
 from hub.messages import MESSAGES
 from hub.operation import ANYBODY, OPEN
 from hub.wiring import AGGREGATES
+from storage.copying import CARRIED, LEFT_BEHIND
 from storage.sqlite.migrate import migrate
 from webhooks.endpoint import WebhookRow
 
@@ -101,6 +102,16 @@ def tables() -> dict[str, dict[str, bool]]:
 def test_a_row_has_exactly_the_columns_of_its_table(row: type[Row], tables: dict[str, dict[str, bool]]) -> None:
     assert set(row.__struct_fields__) == set(tables[row.table])
     assert set(row.key) <= set(row.__struct_fields__)
+
+
+def test_a_copy_of_a_hub_carries_every_table_or_leaves_it_behind_on_purpose(
+    tables: dict[str, dict[str, bool]],
+) -> None:
+    carried = {table.name for table in CARRIED}
+    assert carried | LEFT_BEHIND == {name for name in tables if not name.startswith("sqlite_")}
+    assert not carried & LEFT_BEHIND
+    for table in CARRIED:
+        assert set(table.key) <= set(tables[table.name])
 
 
 def test_rows_that_lists_show_can_be_paged_by_text() -> None:
