@@ -127,7 +127,7 @@ async def _same(store: OpenedStore, events: list[Stored], there: int) -> int:
 def _check_keys(organizations: list[Organization], key: SecretKey | None) -> None:
     for organization in organizations:
         try:
-            if key is not None:
+            if key is not None and organization.sealed_key:
                 key.organization_key(organization.id, organization.sealed_key)
         except Unsealable:
             raise ImportFailed(

@@ -28,7 +28,7 @@ class CopySource(Protocol):
     async def marks(self) -> dict[str, str]: ...
 
     async def organizations(self) -> list[Organization]:
-        """All of them, by id."""
+        """All of them, by name."""
 
     async def columns(self, table: str) -> tuple[str, ...]:
         """The columns of a table, by name."""

@@ -148,9 +148,6 @@ DELETE FROM leases WHERE name = $1 AND holder = $2;
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = $1;
 
--- name: organizations
-SELECT id, name, sealed_key, created_at FROM organizations ORDER BY id;
-
 -- name: organization_by_name
 SELECT id, name, sealed_key, created_at FROM organizations WHERE name = $1;
 

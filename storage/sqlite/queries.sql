@@ -115,9 +115,6 @@ DELETE FROM leases WHERE name = ? AND holder = ?;
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = ?;
 
--- name: organizations
-SELECT id, name, sealed_key, created_at FROM organizations ORDER BY id;
-
 -- name: organization_by_name
 SELECT id, name, sealed_key, created_at FROM organizations WHERE name = ?;
 
