@@ -138,11 +138,11 @@ async def _write(connection: Connection, plan: Plan) -> None:
     """All that the plan gathered, one statement a table."""
     if not plan.recorded:
         return
-    rows = [
+    records = [
         (*_envelope(recorded), metadata, digest, recorded.hash)
         for recorded, metadata, digest in zip(plan.recorded, plan.metadata, plan.digests, strict=True)
     ]
-    await connection.execute(events.INSERT, *columns(rows, events.WIDTH))
+    await connection.copy_records_to_table("events", records=records, columns=events.ALL.split(", "))
     if plan.names:
         await connection.execute(_sql("free_names"), [outward(name) for name in plan.names])
         held = [(name, stream) for name, stream in plan.names.items() if stream is not None]
@@ -155,17 +155,18 @@ async def _write(connection: Connection, plan: Plan) -> None:
 
 
 def _envelope(recorded: Recorded) -> tuple[Any, ...]:
+    """Ids, types and times are ours; the names of streams and what they belong to may be anybody's."""
     return (
         recorded.position,
         recorded.id,
         recorded.type,
         recorded.schema,
         recorded.time,
-        recorded.organization_id,
-        recorded.stream,
+        outward(recorded.organization_id),
+        outward(recorded.stream),
         recorded.version,
-        recorded.workflow_id,
-        recorded.execution_id,
+        outward(recorded.workflow_id),
+        outward(recorded.execution_id),
         recorded.data,
     )
 

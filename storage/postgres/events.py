@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 from executor.domain.values import Instant
 from executor.ports import EventQuery, Recorded
 from storage.codec import decode_metadata
-from storage.postgres.connection import arrays
 from storage.sql import named
 
 _FIELDS: Final = (
@@ -18,13 +17,7 @@ _FIELDS: Final = (
 )
 ALL: Final = f"{_FIELDS}, digest, hash"
 COLUMNS: Final = f"{_FIELDS}, hash"
-_TEXT, _NUMBER, _BYTES = "text", "bigint", "bytea"
-_TYPES: Final = (
-    *(_NUMBER, _TEXT, _TEXT, _NUMBER, _TEXT, _TEXT, _TEXT, _NUMBER, _TEXT, _TEXT),
-    *(_BYTES, _BYTES, _BYTES, _BYTES),
-)
-WIDTH: Final = len(_TYPES)
-INSERT: Final = f"INSERT INTO events ({ALL}) SELECT * FROM unnest({arrays(_TYPES)})"
+_NULLABLE: Final = ("execution_id", "workflow_id")
 _END: Final = 2**63 - 1
 
 
@@ -66,11 +59,16 @@ class Span(NamedTuple):
 class Select:
     """The SQL of a query, built so that the index of its most selective filter is the only one that can give its
     order: that filter and the position stand together in a comparison of rows, and the others are hidden from their
-    indexes (`column || ''`)."""
+    indexes (`column || ''`).
+
+    An execution is small: what else is asked is checked on its events. A workflow and an organization are not: they
+    have an index with the type in it, so that a type that is rare here and common elsewhere is found by a seek.
+    """
 
     def __init__(self, query: EventQuery, span: Span, types: list[str] | None) -> None:
         self._query, self._span, self._types = query, span, types
         self._params: list[Any] = []
+        self._way = "DESC" if query.descending else "ASC"
 
     def sql(self) -> tuple[str, list[Any]]:
         query = self._query
@@ -83,53 +81,45 @@ class Select:
             )
             if value is not None
         ]
-        if self._types is not None and not (query.execution_id or query.workflow_id):
-            return self._by_type(filters), self._params
-        column, value = filters[0] if filters else (None, None)
-        where = [*self._range(column, value), *self._hidden(filters[1:])]
-        if self._types is not None:
-            where.append(f"type || '' = ANY ({self._param(self._types)}::text[])")
-        return self._select(where, column), self._params
+        if self._types is not None and query.execution_id is None:
+            chosen = self._by_type(filters)
+        else:
+            where = self._hidden(filters[1:])
+            if self._types is not None:
+                where.append(f"type || '' = ANY ({self._param(self._types)}::text[])")
+            lead = [(column, f"{self._param(value)}::text") for column, value in filters[:1]]
+            limit, offset = self._param(query.limit), self._param(query.offset)
+            chosen = f"{self._seek(lead, where)} LIMIT {limit} OFFSET {offset}"
+        # Positions first, from indexes alone where there are no other filters: what an offset skips is never read.
+        sql = f"SELECT {COLUMNS} FROM events WHERE position = ANY (ARRAY({chosen})) ORDER BY position {self._way}"
+        return sql, self._params
 
     def _by_type(self, filters: list[tuple[str, Any]]) -> str:
         """Each type's index entries are in order of position: take the first of each, then the first of those."""
-        wanted = self._param(self._types)
-        after, before = self._param(self._span.after), self._param(self._span.before)
-        hidden = self._hidden(filters)
-        where = [f"(type, position) > (wanted.type, {after})", f"(type, position) < (wanted.type, {before})", *hidden]
-        way, limit = self._way, self._param(self._query.limit)
-        order = f"ORDER BY type {way}, position {way} LIMIT {limit}"
-        one = f"SELECT position FROM events WHERE {' AND '.join(where)} {order}"
-        types = f"unnest({wanted}::text[]) AS wanted (type)"
-        some = (
+        hidden = self._hidden(filters[1:])
+        lead = [(column, f"{self._param(value)}::text") for column, value in filters[:1]]
+        types = f"unnest({self._param(self._types)}::text[]) AS wanted (type)"
+        limit, offset = self._param(self._query.limit), self._param(self._query.offset)
+        one = f"{self._seek([*lead, ('type', 'wanted.type')], hidden)} LIMIT {limit}::bigint + {offset}::bigint"
+        return (
             f"SELECT found.position FROM {types} CROSS JOIN LATERAL ({one}) AS found "
-            f"ORDER BY found.position {way} LIMIT {limit}"
+            f"ORDER BY found.position {self._way} LIMIT {limit}::bigint OFFSET {offset}::bigint"
         )
-        return f"SELECT {COLUMNS} FROM events WHERE position IN ({some}) ORDER BY position {way}"
 
-    def _range(self, column: str | None, value: Any) -> list[str]:
+    def _seek(self, lead: list[tuple[str, str]], where: list[str]) -> str:
+        """Positions in order, in the index of the leading columns and the position."""
         after, before = self._param(self._span.after), self._param(self._span.before)
-        if column is None:
-            return [f"position > {after}", f"position < {before}"]
-        given = self._param(value)
-        bounds = [(">", after), ("<", before)]
-        return [
-            *(f"({column}, position) {sign} ({given}::text, {bound}::bigint)" for sign, bound in bounds),
-            f"{column} IS NOT NULL",
+        columns = ", ".join([*(column for column, _ in lead), "position"])
+        bounds = [
+            f"({columns}) {sign} ({', '.join([*(value for _, value in lead), f'{bound}::bigint'])})"
+            for sign, bound in ((">", after), ("<", before))
         ]
+        there = [f"{column} IS NOT NULL" for column, _ in lead if column in _NULLABLE]
+        order = ", ".join(f"{column} {self._way}" for column in columns.split(", "))
+        return f"SELECT position FROM events WHERE {' AND '.join([*bounds, *there, *where])} ORDER BY {order}"
 
     def _hidden(self, filters: list[tuple[str, Any]]) -> list[str]:
         return [f"{column} || '' = {self._param(value)}::text" for column, value in filters]
-
-    def _select(self, where: list[str], lead: str | None) -> str:
-        way = self._way
-        order = f"position {way}" if lead is None else f"{lead} {way}, position {way}"
-        limit = self._param(self._query.limit)
-        return f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(where)} ORDER BY {order} LIMIT {limit}"
-
-    @property
-    def _way(self) -> str:
-        return "DESC" if self._query.descending else "ASC"
 
     def _param(self, value: Any) -> str:
         self._params.append(value)

@@ -54,14 +54,20 @@ class PostgresLog:
         return await self.writer.append(prepare(streams, metadata, self._aggregates, self._codec))
 
     async def read(self, query: EventQuery) -> list[Recorded]:
-        types = None
-        if query.types and "*" not in query.types:
-            there = await self._pool.rows(named("storage.postgres")["types"])
-            types = expand(query.types, [type for (type,) in there])
-            if not types:
-                return []
+        types = await self._wanted(query)
+        if types == []:
+            return []
         sql, params = events.Select(query, await self._span(query), types).sql()
         return events.from_rows(await self._pool.rows(sql, *params))
+
+    async def _wanted(self, query: EventQuery) -> list[str] | None:
+        """The types that a query is about, null for all. Those of a workflow are always named: its index has them."""
+        is_workflow = query.workflow_id is not None and query.execution_id is None
+        if not is_workflow and (not query.types or "*" in query.types):
+            return None
+        there = [type for (type,) in await self._pool.rows(named("storage.postgres")["types"])]
+        wanted = expand(query.types, there)
+        return there if wanted is None else wanted
 
     async def at(self, position: int) -> Recorded | None:
         row = await self._pool.row(events.query("at"), position)

@@ -41,7 +41,7 @@ class _Work:
 
     def __init__(self, prepared: Prepared, future: asyncio.Future[tuple[Appended, ...]]) -> None:
         self.prepared, self.future = prepared, future
-        self.answer: tuple[Appended, ...] | Exception = Unavailable("the database is closed")
+        self.answer: tuple[Appended, ...] | Exception = ()
 
 
 class Writer:

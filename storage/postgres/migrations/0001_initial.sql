@@ -20,9 +20,10 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_id ON events (id);
 CREATE UNIQUE INDEX events_stream ON events (stream, version);
 CREATE INDEX events_execution ON events (execution_id, position) WHERE execution_id IS NOT NULL;
-CREATE INDEX events_workflow ON events (workflow_id, position) WHERE workflow_id IS NOT NULL;
+CREATE INDEX events_workflow_type ON events (workflow_id, type, position) WHERE workflow_id IS NOT NULL;
 CREATE INDEX events_type ON events (type, position);
 CREATE INDEX events_organization ON events (organization_id, position);
+CREATE INDEX events_organization_type ON events (organization_id, type, position);
 
 -- The end of the chain: one row, locked by whoever appends. `position` is the last that was ever given.
 CREATE TABLE log (
