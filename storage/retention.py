@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import os
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +81,17 @@ def unchanged(archived: Iterable[Archived], versions: Mapping[str, int], awaited
         for each in archived
         if each.execution_id not in awaited and versions.get(each.execution_id) == each.version
     ]
+
+
+def is_replayed(archived: Archived, replays: Sequence[tuple[str, int, int, int]]) -> bool:
+    """Whether a replay (its organization, span and position) still has to come by."""
+    return any(
+        organization_id == archived.organization_id
+        and first <= archived.last_position
+        and last >= archived.first_position
+        and position < archived.last_position
+        for organization_id, first, last, position in replays
+    )
 
 
 def sweep(directory: Path, seconds: float) -> None:

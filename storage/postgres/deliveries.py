@@ -37,11 +37,11 @@ class PostgresDeliveries:
         async with self._pool.transaction() as connection:
             if not await connection.fetchval(_sql("move_checkpoint"), name, since, checkpoint):
                 raise CheckpointMoved(name, since)
-            await _add(connection, deliveries)
+            await add(connection, deliveries)
 
     async def add(self, deliveries: Sequence[Delivery]) -> None:
         async with self._pool.transaction() as connection:
-            await _add(connection, deliveries)
+            await add(connection, deliveries)
 
     async def claim(
         self,
@@ -115,7 +115,8 @@ class PostgresDeliveries:
         return attempts
 
 
-async def _add(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+async def add(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    """Those whose id exists are left alone."""
     if deliveries:
         rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
         await connection.execute(_INSERT, *columns(rows, len(rows[0])))
@@ -129,6 +130,8 @@ async def _due(
     free: dict[str, int] = {}
     for webhook_id, under_way, is_due in await connection.fetch(_sql("under_way"), list(of), now):
         room = min(of[webhook_id].max_in_flight - under_way, limit)
+        if of[webhook_id].ordered and under_way:
+            room = 0
         if is_due and room > 0:
             free[webhook_id] = room
     ordered = [id for id in free if of[id].ordered]

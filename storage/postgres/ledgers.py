@@ -10,6 +10,7 @@ from executor.ports import Organization
 from storage.errors import Unstorable
 from storage.postgres.connection import Pool
 from storage.postgres.deliveries import PostgresDeliveries
+from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
 from storage.postgres.values import columns
 from storage.sql import named
@@ -100,6 +101,7 @@ class PostgresLedgers(NamedTuple):
     organizations: PostgresOrganizations
     key_use: PostgresKeyUse
     deliveries: PostgresDeliveries
+    replays: PostgresReplays
     retention: PostgresRetention
 
 

@@ -161,7 +161,7 @@ SELECT id, name, sealed_key, created_at FROM organizations ORDER BY name;
 UPDATE organizations SET sealed_key = $3 WHERE id = $1 AND sealed_key = $2;
 
 -- name: ended
--- Executions that ended before a time and after a key, and that no delivery waits for.
+-- Executions that ended before a time and after a key, and that no delivery and no replay waits for.
 SELECT id, organization_id, workflow_id, status, created_at, completed_at, version
 FROM executions
 WHERE completed_at < $1
@@ -171,8 +171,17 @@ WHERE completed_at < $1
       <= (SELECT position FROM checkpoints WHERE name = 'fanout')
   AND id NOT IN (SELECT execution_id FROM deliveries JOIN events USING (position)
                  WHERE deliveries.due_at IS NOT NULL AND execution_id IS NOT NULL)
+  AND NOT EXISTS (SELECT 1 FROM replays
+                  WHERE replays.completed_at IS NULL
+                    AND replays.organization_id = executions.organization_id
+                    AND greatest(replays.first, replays.position + 1)
+                        <= (SELECT max(position) FROM events WHERE execution_id = executions.id)
+                    AND replays.last >= (SELECT min(position) FROM events WHERE execution_id = executions.id))
 ORDER BY completed_at, id
 LIMIT $4;
+
+-- name: replays_under_way
+SELECT organization_id, first, last, position FROM replays WHERE completed_at IS NULL;
 
 -- name: ended_versions
 SELECT id, version FROM executions
@@ -252,16 +261,27 @@ CROSS JOIN LATERAL (
 ) AS due;
 
 -- name: due_in_order
--- Of each endpoint the oldest that has not ended, if it is due.
-SELECT oldest.id, oldest.due_at, oldest.position
+-- Of each endpoint the oldest that has not ended, if it is due: of what is live, else of what is replayed, one replay
+-- after another. The order names the column that is null, or else not, so that the index gives it.
+SELECT next.id, next.due_at, next.position
 FROM unnest($1::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT id, due_at, position, shard FROM deliveries
-    WHERE webhook_id = wanted.id AND due_at IS NOT NULL
-    ORDER BY position NULLS FIRST, id
+    SELECT oldest.id, oldest.due_at, oldest.position
+    FROM (
+        (SELECT 1 AS turn, id, due_at, position, shard FROM deliveries
+         WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NULL
+         ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
+         LIMIT 1)
+        UNION ALL
+        (SELECT 2 AS turn, id, due_at, position, shard FROM deliveries
+         WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
+         ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
+         LIMIT 1)
+    ) AS oldest
+    WHERE oldest.due_at <= $2 AND oldest.shard = $3 AND coalesce(oldest.position, 0) <= $4
+    ORDER BY oldest.turn
     LIMIT 1
-) AS oldest
-WHERE oldest.due_at <= $2 AND oldest.shard = $3 AND coalesce(oldest.position, 0) <= $4;
+) AS next;
 
 -- name: take
 -- What was settled, cancelled or prolonged since it was looked up is not due any more.
@@ -327,6 +347,28 @@ WHERE shard IS NOT NULL
 
 -- name: delivery
 SELECT {columns} FROM deliveries WHERE id = $1;
+
+-- name: replay
+SELECT {columns} FROM replays WHERE id = $1;
+
+-- name: replays_open
+SELECT {columns} FROM replays WHERE completed_at IS NULL ORDER BY id;
+
+-- name: replay_advance
+UPDATE replays SET status = 'running', position = $3, processed = processed + $4
+WHERE id = $1 AND position = $2 AND completed_at IS NULL
+RETURNING true;
+
+-- name: replay_end
+UPDATE replays SET status = $2, completed_at = $3, error = $4 WHERE id = $1 AND completed_at IS NULL RETURNING true;
+
+-- name: replay_waiting
+SELECT count(*) FROM deliveries WHERE replay_id = $1 AND due_at IS NOT NULL;
+
+-- name: replay_cancel_waiting
+UPDATE deliveries
+SET status = 'cancelled', completed_at = $2, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+WHERE replay_id = $1 AND due_at IS NOT NULL;
 
 -- name: attempts
 SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body

@@ -13,7 +13,7 @@ from executor.ports import Archived, Ended, Stored
 from storage.postgres import events
 from storage.postgres.connection import Connection, Pool, arrays
 from storage.postgres.values import back, columns
-from storage.retention import unchanged
+from storage.retention import is_replayed, unchanged
 from storage.rows import kinds
 from storage.sql import named
 
@@ -59,6 +59,8 @@ async def _blank(connection: Connection, archived: Sequence[Archived]) -> list[s
     ids = [each.execution_id for each in archived]
     first, last = min(each.first_position for each in archived), max(each.last_position for each in archived)
     awaited = {id for (id,) in await connection.fetch(_sql("awaited"), first, last, ids)}
+    open_replays = back(await connection.fetch(_sql("replays_under_way")))
+    awaited |= {each.execution_id for each in archived if is_replayed(each, open_replays)}
     versions = dict(back(await connection.fetch(_sql("ended_versions"), ids)))
     kept = unchanged(archived, versions, awaited)
     done = [each.execution_id for each in kept]

@@ -30,6 +30,7 @@ from storage.postgres.ledgers import (
 )
 from storage.postgres.log import PostgresLog
 from storage.postgres.reads import PostgresReads
+from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
 from storage.sql import named
 
@@ -102,6 +103,7 @@ async def open_postgres(
         PostgresOrganizations(pool),
         PostgresKeyUse(pool),
         PostgresDeliveries(pool),
+        PostgresReplays(pool),
         PostgresRetention(pool),
     )
     copying = PostgresCopying(pool, log, Folding(log, known), clock)

@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 
 from executor.domain.values import Instant
 from executor.ports import Archived, Ended, Stored
-from storage.retention import unchanged
+from storage.retention import is_replayed, unchanged
 from storage.sqlite import events
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
@@ -63,7 +63,7 @@ def _blank(db: sqlite3.Connection, archived: Sequence[Archived]) -> list[str]:
     awaited = {id for (id,) in select_in(db, queries()["awaited"], ids, first, last)}
     open_replays = db.execute(queries()["replays_under_way"]).fetchall()
     versions = dict(select_in(db, queries()["ended_versions"], ids))
-    awaited |= {each.execution_id for each in archived if _is_replayed(each, open_replays)}
+    awaited |= {each.execution_id for each in archived if is_replayed(each, open_replays)}
     kept = unchanged(archived, versions, awaited)
     done = [each.execution_id for each in kept]
     select_in(db, queries()["blank_streams"], [f"execution:{id}" for id in done])
@@ -71,14 +71,3 @@ def _blank(db: sqlite3.Connection, archived: Sequence[Archived]) -> list[str]:
     select_in(db, queries()["drop_executions"], done)
     insert(db, f"archived_executions({_COLUMNS})", [astuple(each) for each in kept])
     return done
-
-
-def _is_replayed(archived: Archived, replays: Sequence[tuple[str, int, int, int]]) -> bool:
-    """Whether a replay (its organization, span and position) still has to come by."""
-    return any(
-        organization_id == archived.organization_id
-        and first <= archived.last_position
-        and last >= archived.first_position
-        and position < archived.last_position
-        for organization_id, first, last, position in replays
-    )
