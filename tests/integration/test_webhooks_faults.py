@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from executor.domain.values import derived_id, plus
 from executor.ports import NEW, EndpointLimits, NewEvent, StreamAppend
+from executor.sealing import Sealer, SecretKey
 from tests.integration.receiving import QUICK, Arrived, Receiver, World, receiving, until, world
 from webhooks import delivery
 from webhooks.delivery import given_up
@@ -243,7 +244,8 @@ async def test_secrets_of_another_key_are_an_error_of_the_attempt_and_not_of_the
     created = await hub.register(acme, receiver.url, "workflow.created", retry_policy=QUICK | {"max_attempts": 1})
     state = await hub.webhooks.commands.get(acme, created.state.id)
     assert state.endpoint is not None
-    hub.sealer._data_keys[acme.organization_id] = bytes(32)
+    hub.sealer = Sealer(SecretKey.from_text("another"), hub.store.ledgers.organizations)
+    hub.webhooks = hub.fresh()
     await hub.start()
     await hub.workflow(acme, "a")
 
