@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Raw
 
 from executor.ports import NEW, EventLog, Recorded, Row, Stored
 from storage.aggregates import Aggregates
-from storage.codec import Envelope, Link, chain, decode_metadata, digest
+from storage.codec import GENESIS, Envelope, Link, chain, decode_metadata, digest
 from storage.errors import Broken
 
 _REMEMBERED_STATES: Final = 4096
@@ -45,6 +45,12 @@ LEFT_BEHIND: Final = frozenset({"events", "meta", "engines", "leases"})
 """The log itself, and what is true of one store only: its marks and epoch, who lives on it, who holds what in it."""
 
 
+class Scanned(Protocol):
+    """A log, as far as a proof goes."""
+
+    async def scan(self, after: int) -> list[Stored]: ...
+
+
 _NAMES: Final = frozenset(table.name for table in CARRIED)
 
 
@@ -70,6 +76,15 @@ def follow(event: Stored, after: Link) -> Link:
     if chain(after.hash, envelope(event).encode(), event.digest) != event.hash:
         raise Broken(position, "its hash does not follow from its content and the hash before it")
     return Link(position, event.time, event.hash)
+
+
+async def proved(log: Scanned) -> Link:
+    """The end of a log that is proved from its beginning to where it ends now. Raises `Broken`."""
+    link = GENESIS
+    while page := await log.scan(link.position):
+        for event in page:
+            link = follow(event, link)
+    return link
 
 
 def envelope(event: Stored) -> Envelope:

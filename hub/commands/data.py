@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,4 +32,22 @@ def take_over(
     try:
         typer.echo(asyncio.run(take_over(settings_from(data_dir=data_dir), new_epoch=new_epoch)))
     except TakeOverFailed as error:
+        fail(str(error))
+
+
+@app.command()
+def backup(
+    directory: Annotated[Path, typer.Argument(help="A new directory for the copy.", show_default=False)],
+    data_dir: DataDir = None,
+) -> None:
+    """Copy an embedded hub's data while it runs: the database as of one moment, proved, and the keys beside it.
+
+    To restore it, start 'runcast up --data-dir' on the copy. It is held until it is taken over, under an epoch of its
+    own. For PostgreSQL, docs/operations.md shows base backups.
+    """
+    from hub.backup import BackupFailed, backup
+
+    try:
+        typer.echo(asyncio.run(backup(settings_from(data_dir=data_dir), directory)).text)
+    except BackupFailed as error:
         fail(str(error))

@@ -58,7 +58,8 @@ async def live(hub: Hub) -> None:
 def table(data_dir: Path, name: str) -> list[tuple[Any, ...]]:
     connection = sqlite3.connect(f"file:{data_dir / 'runcast.db'}?mode=ro", uri=True)
     try:
-        return sorted(connection.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
+        rows = connection.execute(f"SELECT * FROM {name}").fetchall()
+        return sorted(rows, key=lambda row: [(value is not None, value) for value in row])
     finally:
         connection.close()
 
