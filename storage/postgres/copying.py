@@ -96,7 +96,8 @@ async def _write_events(connection: Connection, events: Sequence[Stored]) -> Non
     head, _, _ = await connection.fetchrow(_sql("lock_log"))
     if [event.position for event in events] != list(range(head + 1, head + 1 + len(events))):
         raise ValueError(f"the events do not follow position {head}")
-    await connection.execute(event_rows.INSERT, *as_columns(events, event_rows.WIDTH))
+    records = [tuple(map(outward, event)) for event in events]
+    await connection.copy_records_to_table("events", records=records, columns=event_rows.ALL.split(", "))
     await connection.execute(_sql("move_log"), events[-1].position, events[-1].time, events[-1].hash)
 
 

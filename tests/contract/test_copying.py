@@ -118,9 +118,7 @@ async def test_marks_checkpoints_and_epochs(opener: Opener, store: Store, tmp_pa
 
 async def test_tables_are_carried_row_by_row(store: Store, source: Store) -> None:
     for name, key in CARRIED:
-        if await store.copying.columns(name) != await source.copying.columns(name):
-            assert name in ("deliveries", "replays"), "PostgreSQL has no replays yet"
-            continue
+        assert await store.copying.columns(name) == await source.copying.columns(name)
         rows = await all_of(source, name, key)
         assert len(rows) == await source.copying.count(name)
         await store.copying.put(name, await source.copying.columns(name), rows)
@@ -128,8 +126,6 @@ async def test_tables_are_carried_row_by_row(store: Store, source: Store) -> Non
         assert await store.copying.count(name) == len(rows)
     assert await found(store) == await found(source)
     for name, _ in CARRIED:
-        if not await store.copying.columns(name):
-            continue
         await store.copying.clear(name)
         assert await store.copying.count(name) == 0
     with pytest.raises(ValueError):
