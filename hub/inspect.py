@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from executor.domain.errors import Invalid, Unavailable
 from executor.ports import EventQuery, Recorded
 from hub.messages import event_json
 from hub.patterns import wanted_types
 from hub.settings import Settings
-from storage.errors import Broken, StorageError
+from storage.errors import StorageError
 from storage.open import open_readonly, sqlite_path
 from storage.sqlite.store import ReadOnlyStore
 
@@ -22,11 +21,6 @@ _PAGE = 500
 
 class InspectError(Exception):
     """The log cannot be read; says why."""
-
-
-class Verdict(Struct, frozen=True):
-    is_good: bool
-    text: str
 
 
 def database_path(settings: Settings) -> Path:
@@ -92,19 +86,3 @@ def _print(recorded: Recorded, is_terminal: bool) -> None:
     what = data.get("component_id") or data.get("workflow_name") or data.get("name") or ""
     stream = recorded.stream
     sys.stdout.write(f"{recorded.position:>8}  {recorded.time}  {recorded.type:<26} {stream:<37} {what}\n")
-
-
-async def verify(settings: Settings) -> Verdict:
-    """Reads the whole log and checks positions, times and hashes."""
-    store = await _opened(settings)
-    try:
-        head = await store.log.verify()
-    except Broken as broken:
-        return Verdict(False, f"the log is broken at {broken}")
-    except Unavailable as error:
-        raise InspectError(str(error)) from None
-    finally:
-        await store.close()
-    if head.position == 0:
-        return Verdict(True, "the log is empty")
-    return Verdict(True, f"{head.position} events are whole; the head is {head.position}, hash {head.hash.hex()}")

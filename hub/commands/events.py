@@ -120,20 +120,30 @@ def import_events(
 
 
 @app.command()
-def verify(data_dir: DataDir = None) -> None:
+def verify(
+    first: Annotated[
+        int, typer.Option("--from", min=1, help="Begin here, chained from the hash that the event before claims.")
+    ] = 1,
+    last: Annotated[int | None, typer.Option("--to", min=1, help="End here.", show_default="the head")] = None,
+    data_dir: DataDir = None,
+) -> None:
     """Prove the log: dense positions, time that never runs backwards, an unbroken chain of hashes.
 
-    Prints the count and the head, or names the first bad position and exits 1. Works beside a running hub.
+    Prints the count and the head, or names the first bad position and exits 1. Works beside a running hub, on all
+    processors; events whose data was archived are proved by its digest.
     """
-    from hub.inspect import InspectError, verify
+    from hub.inspect import InspectError
+    from hub.progress import shown
+    from hub.proof import told, verify
 
     settings = settings_from(data_dir=data_dir)
     try:
-        verdict = asyncio.run(verify(settings))
+        with shown("events") as progress:
+            proof = asyncio.run(verify(settings, first, last, progress=progress))
     except InspectError as error:
         fail(str(error))
-    typer.echo(verdict.text)
-    raise typer.Exit(0 if verdict.is_good else 1)
+    typer.echo(told(proof))
+    raise typer.Exit(0 if proof.flaw is None else 1)
 
 
 def split(types: str | None) -> tuple[str, ...]:

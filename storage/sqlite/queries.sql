@@ -34,6 +34,12 @@ SELECT {columns} FROM events WHERE position > ? ORDER BY position LIMIT ?;
 -- name: scan
 SELECT {all} FROM events WHERE position > ? ORDER BY position LIMIT ?;
 
+-- name: raw
+SELECT {all} FROM events WHERE position > ? AND position <= ? ORDER BY position;
+
+-- name: link_at
+SELECT position, time, hash FROM events WHERE position = ?;
+
 -- name: last_position
 SELECT coalesce(max(position), 0) FROM events;
 

@@ -43,7 +43,7 @@ def refused(ran: Ran, *words: str) -> None:
         ("worker", ("PostgreSQL",)),
         ("events", ("list", "verify")),
         ("events list", ("--since", "--types", "--execution", "--workflow", "--limit", "NDJSON", "--data-dir")),
-        ("events verify", ("exits 1", "--data-dir")),
+        ("events verify", ("exits 1", "--from", "--to", "--data-dir")),
         ("keys", ("create",)),
         (
             "keys create",
@@ -223,9 +223,14 @@ async def test_verify_names_the_count_and_the_head(tmp_path: Path) -> None:
     good = await runcast("events", "verify", "--data-dir", tmp_path)
     assert (good.code, good.err) == (0, "")
     head = json.loads((await runcast("events", "list", "--since", "3", "--data-dir", tmp_path)).out)
-    assert good.out == f"4 events are whole; the head is 4, hash {head['hash']}\n"
-    by_url = await runcast("events", "verify", DATABASE_URL=f"sqlite:///{tmp_path / 'runcast.db'}")
-    assert by_url.out == good.out
+    told, speed = good.out.splitlines()
+    assert told == f"4 events are whole; the head is 4, hash {head['hash']}"
+    assert re.fullmatch(r"\d+\.\d MB in \d+\.\d\d s: \d+ MB/s", speed)
+    by_url = await runcast(
+        *("events", "verify", "--from", "2", "--to", "4"), DATABASE_URL=f"sqlite:///{tmp_path / 'runcast.db'}"
+    )
+    assert by_url.out.splitlines()[0] == f"3 events are whole, 2 to 4; the head is 4, hash {head['hash']}"
+    refused(await runcast("events", "verify", "--from", "5", "--data-dir", tmp_path), "--from 5", "position is 4")
 
 
 @pytest.mark.parametrize(

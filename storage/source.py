@@ -1,0 +1,42 @@
+"""What a process of its own reads of a store, read-only: events as they are stored, in long sequential runs.
+
+Proofs and rebuilds read so, off the hub's process, since what burns CPU there would hold its loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from storage.codec import Link
+from storage.open import sqlite_path
+
+Chunk = Sequence[tuple[Any, ...]]
+"""Some events with the columns of `Stored`, as plain tuples."""
+
+
+class Source(Protocol):
+    """Raises `Unavailable` where the database does not answer."""
+
+    async def given(self) -> int:
+        """The last position that was ever given; its event may have been deleted since."""
+
+    async def link(self, position: int) -> Link | None:
+        """The link of the chain that an event claims to be; None where there is no such event."""
+
+    def events(self, after: int, through: int) -> AsyncIterator[Chunk]:
+        """The events after a position (exclusive) through another (inclusive), in order. Raises `Broken` at one that
+        cannot be read at all."""
+
+
+@asynccontextmanager
+async def opened_source(url: str) -> AsyncIterator[Source]:
+    """Raises `WrongDatabase`, `Unavailable`. Use it in one thread."""
+    from storage.sqlite.source import SqliteSource
+
+    source = SqliteSource(sqlite_path(url))
+    try:
+        yield source
+    finally:
+        source.close()
