@@ -14,6 +14,7 @@ from hub.inspect import InspectError, database_path
 from hub.settings import Settings
 from hub.workers import cpus, workers
 from storage.errors import StorageError
+from storage.open import is_postgres
 from storage.proof import Flaw, Stretch, prove
 from storage.source import opened_source
 
@@ -89,6 +90,8 @@ async def verify(
 
 def log_url(settings: Settings) -> str:
     """The URL of a log that is there. Raises `InspectError`."""
+    if settings.database_url is not None and is_postgres(settings.database_url):
+        return settings.database_url
     path = database_path(settings)
     return f"sqlite:///{quote(str(path.resolve()))}"
 

@@ -5,6 +5,8 @@ If every stretch holds, so does the whole chain, since each begins with the hash
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from msgspec import Struct
 
 from storage.codec import GENESIS, Link, Prover
@@ -40,8 +42,9 @@ async def prove(url: str, after: int, through: int) -> Stretch:
 async def _proved(source: Source, first: Link, through: int) -> Stretch:
     prover, flaw = Prover(first), None
     try:
-        async for chunk in source.events(first.position, through):
-            prover.extend(chunk)
+        async with aclosing(source.events(first.position, through)) as chunks:
+            async for chunk in chunks:
+                prover.extend(chunk)
     except Broken as broken:
         flaw = Flaw(broken.position, broken.reason)
     end = prover.link

@@ -5,12 +5,12 @@ Proofs and rebuilds read so, off the hub's process, since what burns CPU there w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from storage.codec import Link
-from storage.open import sqlite_path
+from storage.open import is_postgres, sqlite_path
 
 Chunk = Sequence[tuple[Any, ...]]
 """Some events with the columns of `Stored`, as plain tuples."""
@@ -25,18 +25,28 @@ class Source(Protocol):
     async def link(self, position: int) -> Link | None:
         """The link of the chain that an event claims to be; None where there is no such event."""
 
-    def events(self, after: int, through: int) -> AsyncIterator[Chunk]:
+    def events(self, after: int, through: int) -> AsyncGenerator[Chunk, None]:
         """The events after a position (exclusive) through another (inclusive), in order. Raises `Broken` at one that
         cannot be read at all."""
+
+    async def close(self) -> None: ...
 
 
 @asynccontextmanager
 async def opened_source(url: str) -> AsyncIterator[Source]:
     """Raises `WrongDatabase`, `Unavailable`. Use it in one thread."""
-    from storage.sqlite.source import SqliteSource
-
-    source = SqliteSource(sqlite_path(url))
+    source = await _source(url)
     try:
         yield source
     finally:
-        source.close()
+        await source.close()
+
+
+async def _source(url: str) -> Source:
+    if is_postgres(url):
+        from storage.postgres.source import PostgresSource
+
+        return await PostgresSource.open(url)
+    from storage.sqlite.source import SqliteSource
+
+    return SqliteSource.open(sqlite_path(url))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from executor.domain.values import Instant, plus
 from executor.ports import NEW, Appended, EventQuery, Metadata, Recorded, Stored, StreamAppend
 from storage.aggregates import Aggregates
-from storage.codec import GENESIS, Codec, Link, verify
+from storage.codec import GENESIS, Codec, Link, Prover
 from storage.errors import Broken
 from storage.following import PAGE, PAGE_BYTES, Following
 from storage.patterns import expand
@@ -115,12 +115,12 @@ class PostgresLog:
 
         What is appended meanwhile is proved too; only what was there at the beginning can be missing.
         """
-        link, given = after, await self._last_position()
-        while page := await self.scan(link.position):
-            link = verify(page, link)
-        if given > link.position:
-            raise Broken(link.position + 1, f"missing: the log had {given} events")
-        return link
+        prover, given = Prover(after), await self._last_position()
+        while page := await self.scan(prover.link.position):
+            prover.extend(page)
+        if given > prover.link.position:
+            raise Broken(prover.link.position + 1, f"missing: the log had {given} events")
+        return prover.link
 
     def close(self) -> None:
         self.following.close()

@@ -58,6 +58,12 @@ SELECT {all} FROM (
 WHERE bytes_before < $3
 ORDER BY position;
 
+-- name: raw
+SELECT {all} FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3;
+
+-- name: link_at
+SELECT position, time, hash FROM events WHERE position = $1;
+
 -- name: time_at
 -- The first event at a position or after it: positions are dense unless somebody deleted some.
 SELECT position, time FROM events WHERE position >= $1 ORDER BY position LIMIT 1;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +13,9 @@ from storage.errors import Broken
 from storage.source import Chunk
 from storage.sqlite import events
 from storage.sqlite.batch import end_of_chain
-from storage.sqlite.connection import connect_reader
 from storage.sqlite.errors import ours
 from storage.sqlite.statements import queries
+from storage.sqlite.store import connect_checked
 
 _CHUNK: Final = 256
 _NOT_TEXT: Final = ("position", "schema", "version", "data", "metadata", "digest", "hash")
@@ -25,9 +25,12 @@ _IS_TEXT: Final = tuple(field not in _NOT_TEXT for field in Stored._fields)
 class SqliteSource:
     """Implements `storage.source.Source`."""
 
-    def __init__(self, path: Path) -> None:
-        with ours():
-            self._connection = connect_reader(path)
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> SqliteSource:
+        return cls(connect_checked(path))
 
     async def given(self) -> int:
         with ours():
@@ -38,7 +41,7 @@ class SqliteSource:
             found = self._connection.execute(queries()["link_at"], (position,)).fetchone()
         return Link(*found) if found is not None else None
 
-    async def events(self, after: int, through: int) -> AsyncIterator[Chunk]:
+    async def events(self, after: int, through: int) -> AsyncGenerator[Chunk, None]:
         with ours():
             cursor = self._connection.execute(events.query("raw"), (after, through))
             try:
@@ -68,7 +71,7 @@ class SqliteSource:
             self._connection.text_factory = str
         return readable, through
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._connection.close()
 
 

@@ -146,9 +146,7 @@ async def open_for_reading(
 ) -> ReadOnlyStore:
     """Takes no lock and changes nothing. `aggregates` are needed only to fold. Raises as above."""
     with ExitStack() as undo, _opening(path):
-        reader = undo.enter_context(closing(connect_reader(path)))
-        if check(reader) < migrations()[-1].version:
-            raise WrongDatabase("the database has an older schema: start the hub once, which brings it up to date")
+        reader = undo.enter_context(closing(connect_checked(path)))
         epoch = _meta(reader, "epoch")
         if epoch is None:
             raise WrongDatabase("the database has no epoch")
@@ -171,6 +169,16 @@ def migrate_sqlite(path: Path) -> list[str]:
                 return []
         undo.callback(FileLock(path.with_name(path.name + ".lock")).release)
         return migrate(undo.enter_context(closing(connect_writer(path))))
+
+
+def connect_checked(path: Path) -> sqlite3.Connection:
+    """A reading connection to a file of the newest schema; for the thread that opens it. Raises as above."""
+    with ExitStack() as undo, _opening(path):
+        reader = undo.enter_context(closing(connect_reader(path)))
+        if check(reader) < migrations()[-1].version:
+            raise WrongDatabase("the database has an older schema: start the hub once, which brings it up to date")
+        undo.pop_all()
+    return reader
 
 
 @contextmanager

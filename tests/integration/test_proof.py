@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from hub.inspect import InspectError
@@ -21,14 +22,18 @@ SPOTS = (1, 2, 10, 11, 17, 20, 21, 39, 40)
 
 @pytest.fixture
 async def settings(tmp_path: Path) -> Settings:
+    await fill(f"sqlite:///{tmp_path}/runcast.db")
+    return Settings(data_dir=tmp_path)
+
+
+async def fill(url: str) -> None:
     clock = SetClock()
-    store = await open_store(f"sqlite:///{tmp_path}/runcast.db", AGGREGATES, clock=clock, codec=CODEC)
+    store = await open_store(url, AGGREGATES, clock=clock, codec=CODEC)
     author = Author(store.log, clock)
     for number in range(EVENTS):
         await author.write(f"{number % 3}", f"text {number}", actor="user:x", workflow_id=f"W{number}")
         clock.move(1)
     await store.close()
-    return Settings(data_dir=tmp_path)
 
 
 def edit(settings: Settings, *statements: str, **values: object) -> None:
@@ -175,3 +180,44 @@ async def test_it_proves_beside_the_process_that_writes(settings: Settings) -> N
             assert (proof.flaw, proof.position) == (None, EVENTS + number + 1)
     finally:
         await store.close()
+
+
+POSTGRES = {
+    "data": ("UPDATE events SET data = '{{}}'::bytea WHERE position = {0}",),
+    "metadata": ("""UPDATE events SET metadata = '{{"actor": "user:x"}}'::bytea WHERE position = {0}""",),
+    "organization": ("UPDATE events SET organization_id = 'O' WHERE position = {0}",),
+    "digest": ("UPDATE events SET digest = sha256('x') WHERE position = {0}",),
+    "hash": ("UPDATE events SET hash = sha256('x') WHERE position = {0}",),
+    "backwards": ("UPDATE events SET time = '2026-01-31T11:00:00.000Z' WHERE position = {0}",),
+    "removed": ("DELETE FROM events WHERE position = {0}",),
+    "tail": ("DELETE FROM events WHERE position >= {0}",),
+    "swapped": (
+        "UPDATE events SET position = -1 WHERE position = {0}",
+        "UPDATE events SET position = {0} WHERE position = {0} + 1",
+        "UPDATE events SET position = {0} + 1 WHERE position = -1",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", POSTGRES)
+async def test_damage_on_postgresql_is_found(postgres_url: str, tmp_path: Path, damage: str) -> None:
+    await fill(postgres_url)
+    settings = Settings(data_dir=tmp_path, database_url=postgres_url)
+    assert await flaw_at(settings) is None
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        for spot in (32, 21, 11, 10, 2):
+            for statement in POSTGRES[damage]:
+                await connection.execute(statement.format(spot))
+            assert await flaw_at(settings) == spot
+    finally:
+        await connection.close()
+
+
+async def test_other_processes_prove_a_log_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
+    await fill(postgres_url)
+    settings = Settings(data_dir=tmp_path, database_url=postgres_url)
+    proof = await proved(settings, processes=2)
+    assert (proof.flaw, proof.count, proof.position) == (None, EVENTS, EVENTS)
+    with pytest.raises(InspectError, match=r"does not answer|does not exist"):
+        await verify(Settings(data_dir=tmp_path, database_url=postgres_url + "-nowhere"))
