@@ -49,14 +49,18 @@ class Prepared(NamedTuple):
 
 def prepare(streams: Sequence[StreamAppend], metadata: Metadata, aggregates: Aggregates, codec: Codec) -> Prepared:
     """Raises `ValueError` where a stream or an id is there twice, `UnknownStream`, `UnknownEvent`."""
-    parts = tuple(_part(stream, aggregates, codec) for stream in streams)
-    if len({part.append.stream for part in parts}) < len(parts):
+    parts, ids, size = [], [], 0
+    for stream in streams:
+        part = _part(stream, aggregates, codec)
+        parts.append(part)
+        for event in part.events:
+            ids.append(event.id)
+            size += len(event.data)
+    if len(parts) > 1 and len({part.append.stream for part in parts}) < len(parts):
         raise ValueError("a stream is in the append twice")
-    size = sum(len(event.data) for part in parts for event in part.events)
-    ids = [event.id for part in parts for event in part.events]
-    if len(set(ids)) < len(ids):
+    if len(ids) > 1 and len(set(ids)) < len(ids):
         raise ValueError("an event id is in the append twice")
-    return Prepared(parts, ids, metadata, encode_metadata(metadata), size)
+    return Prepared(tuple(parts), ids, metadata, encode_metadata(metadata), size)
 
 
 def _part(append: StreamAppend, aggregates: Aggregates, codec: Codec) -> Part:
