@@ -28,10 +28,20 @@ from executor.domain.values import Instant, instant, moment
 from executor.egress import Egress
 from executor.engine import Engine
 from executor.handle import handle
-from executor.ports import Appended, EventLog, EventQuery, In, Metadata, Order, Organization, Recorded, RowQuery
+from executor.ports import (
+    Appended,
+    EventLog,
+    EventQuery,
+    In,
+    Metadata,
+    Order,
+    Organization,
+    Recorded,
+    RowQuery,
+    Store,
+)
 from executor.sealing import Sealer, SecretKey
 from storage.open import open_store
-from storage.sqlite.store import SqliteStore
 
 LOOPBACK = ip_network("127.0.0.0/8")
 PATIENCE = 60
@@ -120,9 +130,7 @@ class Gone:
 class Stage:
     """One store with one organization."""
 
-    def __init__(
-        self, store: SqliteStore, clock: MovableClock, egress: Egress, sealer: Sealer, organization: str
-    ) -> None:
+    def __init__(self, store: Store, clock: MovableClock, egress: Egress, sealer: Sealer, organization: str) -> None:
         self.store, self.clock, self.sealer, self.organization = store, clock, sealer, organization
         self.registry = Registry((*BUILT_IN, Gate))
         gate = self.registry["gate"]
@@ -238,16 +246,23 @@ class Stage:
 
 @asynccontextmanager
 async def staged(directory: Path) -> AsyncIterator[Stage]:
+    async with staged_on(f"sqlite:///{directory}/runcast.db") as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def staged_on(url: str) -> AsyncIterator[Stage]:
+    """On a store that other processes may share."""
     clock = MovableClock()
-    store = await open_store(f"sqlite:///{directory}/runcast.db", [AGGREGATE], clock=clock)
+    store = await open_store(url, [AGGREGATE], clock=clock)
     egress = Egress([LOOPBACK])
     try:
         key = SecretKey.from_text("of the tests")
         id = clock.new_id()
-        await store.ledgers.organizations.add(
+        acme = await store.ledgers.organizations.add(
             Organization(id=id, name="acme", sealed_key=key.new_organization_key(id), created_at=clock.now())
         )
-        yield Stage(store, clock, egress, Sealer(key, store.ledgers.organizations), id)
+        yield Stage(store, clock, egress, Sealer(key, store.ledgers.organizations), acme.id)
     finally:
         await egress.close()
         await store.close()
