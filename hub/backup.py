@@ -22,7 +22,8 @@ from storage.errors import Broken, StorageError
 from storage.open import is_postgres, open_readonly
 from storage.sqlite.backup import copy_database
 
-_KEPT: Final = ("secret.key", "credentials.json")
+KEPT: Final = ("secret.key", "credentials.json")
+"""What a data directory holds beside the database, and a hub cannot do without."""
 
 
 class BackupFailed(Exception):
@@ -84,9 +85,9 @@ def _begun(settings: Settings, target: Path) -> tuple[Path, Path]:
 
 async def _copied(settings: Settings, source: Path, made: Path) -> Link:
     """What is in the data directory, and the proof of its log as it was copied."""
-    for name in _KEPT:
+    for name in KEPT:
         if (settings.data_dir / name).exists():
-            _copy_private(settings.data_dir / name, made / name)
+            copy_private(settings.data_dir / name, made / name)
     since = f"it was restored from a backup of {SystemClock().now()}"
     copy_database(source, made / "runcast.db", {HELD: since, COPIED: since}, _tell)
     store = await open_readonly(made / "runcast.db")
@@ -98,7 +99,8 @@ async def _copied(settings: Settings, source: Path, made: Path) -> Link:
         await store.close()
 
 
-def _copy_private(source: Path, target: Path) -> None:
+def copy_private(source: Path, target: Path) -> None:
+    """A file of keys, for its owner only from its first byte on."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(source.read_bytes())

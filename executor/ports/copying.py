@@ -8,6 +8,7 @@ another store has taken its place. A mark's value is for people to read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
 from executor.ports.ledgers import Organization
@@ -41,6 +42,9 @@ class CopySource(Protocol):
 
 class Copying(CopySource, Protocol):
     """What a copy writes. Each call is one transaction."""
+
+    def frozen(self) -> AbstractAsyncContextManager[None]:
+        """Nobody appends while it is open: other processes find the log unavailable."""
 
     async def mark(self, marks: Mapping[str, str | None]) -> None:
         """Sets marks; null takes one away."""

@@ -51,3 +51,21 @@ def backup(
         typer.echo(asyncio.run(backup(settings_from(data_dir=data_dir), directory)).text)
     except BackupFailed as error:
         fail(str(error))
+
+
+@app.command()
+def move(
+    to: Annotated[str, typer.Option("--to", help="The other store: postgresql://… or sqlite:///path.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Move a whole hub to another, empty store: its log, its ledgers, everything. Stop the hub first.
+
+    RUNCAST_DATABASE_URL or --data-dir says where it is. The copy is proved; then this store is marked as moved, and
+    the other one runs, with the same SECRET_KEY. A move that was interrupted goes on when it is run again.
+    """
+    from hub.move import MoveFailed, move
+
+    try:
+        typer.echo(asyncio.run(move(settings_from(data_dir=data_dir), to)).text)
+    except MoveFailed as error:
+        fail(str(error))

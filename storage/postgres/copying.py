@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec.structs import astuple
 
@@ -46,6 +47,13 @@ class PostgresCopying:
 
     async def count(self, table: str) -> int:
         return int(await self._pool.value(f"SELECT count(*) FROM {carried(table)}"))
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """By the lock that every append takes."""
+        async with self._pool.transaction() as connection:
+            await connection.fetchrow(_sql("lock_log"))
+            yield
 
     async def mark(self, marks: Mapping[str, str | None]) -> None:
         async with self._pool.transaction() as connection:
