@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hub.commands import data, events, keys, migrate, organizations, retention, roles
-from hub.commands.options import DataDir, fail, settings_from
+from hub.commands.options import DataDir, Host, Port, settings_from
 
 app = typer.Typer(
     name="runcast",
@@ -54,8 +54,8 @@ def root(
 
 @app.command()
 def up(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8000")] = None,
+    host: Host = None,
+    port: Port = None,
     data_dir: DataDir = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Let an imported, restored or moved hub run here, for good.")
@@ -63,16 +63,11 @@ def up(
 ) -> None:
     """Run the whole hub in one process: SQLite, an embedded Valkey, nothing else needed.
 
+    With RUNCAST_DATABASE_URL=postgresql://… it keeps the log there, with RUNCAST_REDIS_URL it brings no Valkey.
     The first start makes an admin API key, shows it once, and keeps it in DATA_DIR/credentials.json.
     Ctrl-C or SIGTERM stops it cleanly; started again on the same directory it goes on where it was.
     """
-    from hub.up import UpError, run
-
-    settings = settings_from(host=host, port=port, data_dir=data_dir, take_over=take_over)
-    try:
-        run(settings)
-    except UpError as error:
-        fail(str(error))
+    roles.start(settings_from(host=host, port=port, data_dir=data_dir, take_over=take_over))
 
 
 @app.command()

@@ -29,14 +29,14 @@ async def require_ours(store: Marked, *, takes_over: bool) -> None:
     """Raises `StorageError` where nobody may work on the store; with `takes_over` it is ours from now on."""
     if takes_over:
         await take_over(store)
-    elif MOVED in (marks := await _whole(store)):
+    elif MOVED in (marks := await require_whole(store)):
         raise StorageError(f"this hub {marks[MOVED]}; to run it here all the same: runcast up --take-over")
 
 
 async def take_over(store: Marked) -> bool:
     """Lets a held store be worked on, for good; False where nothing held it. Raises `StorageError` where it is not
     whole."""
-    marks = await _whole(store)
+    marks = await require_whole(store)
     if HELD not in marks and MOVED not in marks:
         return False
     await store.copying.mark({HELD: None, MOVED: None})
@@ -44,7 +44,7 @@ async def take_over(store: Marked) -> bool:
     return True
 
 
-async def _whole(store: Marked) -> dict[str, str]:
+async def require_whole(store: Marked) -> dict[str, str]:
     """The marks of a store that is not half of one."""
     marks = await store.copying.marks()
     if IMPORTING in marks:

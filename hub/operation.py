@@ -35,6 +35,7 @@ ANYBODY = "anybody"
 BODY_SECONDS = 30.0
 """How long a body may take to come in."""
 
+_RETRY = {"Retry-After": "1"}
 _TOP = re.compile(r"[.\[]")
 
 B = TypeVar("B")
@@ -168,8 +169,8 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
             return refused(refusal, services.clock.now(), request_id)
         if isinstance(answer, Response):
             return answer
-        body = succeeded(answer, services.clock.now(), request_id)
-        return Response(body, answer.status or operation.status, media_type="application/json")
+        body, status = succeeded(answer, services.clock.now(), request_id), answer.status or operation.status
+        return Response(body, status, _RETRY if status == 503 else None, media_type="application/json")
 
     return serve
 
@@ -204,7 +205,7 @@ def refused(refusal: Refusal, now: Instant, request_id: str) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="runcast"'
     if status == 503:
-        headers["Retry-After"] = "1"
+        headers |= _RETRY
     body = failed(refusal.problems, now, request_id, str(refusal))
     return Response(body, status, headers, media_type="application/json")
 

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 MAX_MESSAGE_BYTES = 64 * 1024
-GRACE_SECONDS = 10
+GRACE_SECONDS = 5
 _BACKLOG = 2048
 
 
@@ -52,18 +52,32 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM end the server; a second one no longer waits for anybody."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._end)
-        try:
+        with _on_signals(self._end):
             yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
 
     def _end(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set, for what runs without a server."""
+    ended = asyncio.Event()
+    with _on_signals(ended.set):
+        yield ended
+
+
+@contextlib.contextmanager
+def _on_signals(call: Callable[[], object]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, call)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 def bound(host: str, port: int) -> socket.socket:

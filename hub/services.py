@@ -13,6 +13,7 @@ from executor.sealing import Sealer, SecretKey
 from hub.auth.authenticate import Authenticator
 from hub.auth.principal import Principal
 from hub.feed import Feed
+from hub.roles import Roles
 from hub.settings import Settings
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
@@ -21,9 +22,10 @@ from webhooks.commands import Commands
 
 @dataclass(frozen=True)
 class Services:
-    """One hub, running. Its parts are made and ended by `wiring.opened`."""
+    """One process of a hub, running. Its parts are made by `wiring.opened`; those of its `roles` run."""
 
     settings: Settings
+    roles: Roles
     clock: Clock
     store: Store
     secret_key: SecretKey
@@ -37,6 +39,8 @@ class Services:
     streams: Streams
     webhooks: Commands
     redis_ping: Callable[[], Awaitable[None]]
+    end_work: Callable[[], None]
+    """Nothing more is taken up, and what is under way begins to end; requests are still answered."""
     started: float
 
     @property

@@ -14,7 +14,6 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from executor.domain.errors import Unavailable
 from executor.domain.values import seconds_between
 from executor.ports import Clock, Recorded
 from hub.auth.principal import Principal
@@ -165,8 +164,6 @@ class EventStream(Response):
                 if not messages:
                     break
                 await send(_more(b"".join(messages)))
-        except Unavailable:
-            self._reason = "the log cannot be read for now"
         except Exception:
             _logger.exception("stream.failed")
             self._reason = "something went wrong here"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import structlog
 from redis.asyncio import Redis
 
 from executor.attempt import Attempts
@@ -19,25 +17,28 @@ from executor.components.registry import Registry
 from executor.domain import workflow
 from executor.domain.execution import rows as execution
 from executor.egress import Egress
-from executor.engine import Engine
-from executor.ports import Aggregate, Clock
+from executor.engine import TTL_SECONDS, Engine
+from executor.ports import Aggregate, Clock, Store
 from executor.sealing import Sealer, SecretKey
 from hub.auth import apikeys
 from hub.auth.authenticate import Authenticator
-from hub.credentials import secret_key
+from hub.credentials import ensure_secret_key
 from hub.feed import Feed
-from hub.held import once_ours, require_ours
+from hub.held import once_ours, require_ours, require_whole
+from hub.hints import Hints
 from hub.lookups import is_lost, is_there
+from hub.parts import Parts, Run
 from hub.retention import Archivist
+from hub.roles import ALL, Role, Roles
 from hub.services import Services
 from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
 from storage.errors import StorageError
 from storage.open import open_store
-from storage.sqlite.store import SqliteStore
 from webhooks import delivery, endpoint
 from webhooks.assembly import Webhooks
+from webhooks.doorbell import Doorbell
 
 AGGREGATES: tuple[Aggregate[Any], ...] = (
     workflow.AGGREGATE,
@@ -47,8 +48,6 @@ AGGREGATES: tuple[Aggregate[Any], ...] = (
     delivery.AGGREGATE,
 )
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_RESTART_SECONDS = 1.0
-_logger = structlog.get_logger(__name__)
 
 
 def database_url(settings: Settings) -> str:
@@ -56,24 +55,23 @@ def database_url(settings: Settings) -> str:
     return settings.database_url or f"sqlite:///{quote(str((settings.data_dir / 'runcast.db').resolve()))}"
 
 
-def egress_networks(settings: Settings) -> tuple[Network, ...]:
-    """What may be reached although private; a hub that only this machine reaches may reach this machine."""
-    return settings.egress_allow + (LOOPBACK if settings.is_loopback else ())
+def egress_networks(settings: Settings, roles: Roles = ALL) -> tuple[Network, ...]:
+    """What may be reached although private; a hub that only this machine reaches may reach this machine. A process
+    with one role does not know who reaches the others."""
+    return settings.egress_allow + (LOOPBACK if roles == ALL and settings.is_loopback else ())
 
 
 @contextlib.asynccontextmanager
-async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[SqliteStore, SecretKey]]:
+async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[Store, SecretKey]]:
     """The store, for writing. Raises `storage.errors.Locked` where another process has it, and `StorageError` where
     the data directory cannot be used, or nobody may work on what is in it."""
     with usable(settings.data_dir):
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = await open_store(database_url(settings), AGGREGATES, clock=clock)
-    if not isinstance(store, SqliteStore):
-        await store.close()
-        raise StorageError("a hub on PostgreSQL is not in this version")
+        store: Store = await open_store(database_url(settings), AGGREGATES, clock=clock)
     try:
+        await require_whole(store)
         with usable(settings.data_dir):
-            key = secret_key(settings, is_new=store.log.head == 0)
+            key = await ensure_secret_key(store, clock, settings)
         await require_ours(store, takes_over=settings.take_over)
         yield store, key
     finally:
@@ -90,29 +88,38 @@ def usable(data_dir: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def opened(
-    settings: Settings, clock: Clock, store: SqliteStore, key: SecretKey, redis_url: str
+    settings: Settings, clock: Clock, store: Store, key: SecretKey, redis_url: str, roles: Roles = ALL
 ) -> AsyncIterator[Services]:
-    """A whole hub over an opened store: engine, feed, sockets and deliveries run while the context is open."""
+    """A process of a hub over an opened store: all parts are made, those of its roles run while this is open."""
     async with contextlib.AsyncExitStack() as stack:
         sealer = Sealer(key, store.ledgers.organizations)
-        egress = Egress(egress_networks(settings), user_agent=f"Runcast/{VERSION}")
+        egress = Egress(egress_networks(settings, roles), user_agent=f"Runcast/{VERSION}")
         stack.push_async_callback(egress.close)
         registry = Registry.installed()
         redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
         stack.push_async_callback(redis.aclose)
         authenticator = Authenticator(store, key, clock)
-        engine = Engine(
-            clock.new_id(),
-            store.log,
-            store.reads,
-            store.ledgers.engines,
-            clock,
-            Attempts(registry, egress, sealer),
-        )
+        attempts = Attempts(registry, egress, sealer)
+        engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts)
         feed = Feed(store.log)
-        webhooks = Webhooks(store, sealer, egress, clock, redis_url)
-        services = Services(
+        doorbell = Doorbell()
+        webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
+        hints = _hints(store, doorbell, redis_url, clock)
+        runs: dict[str, Run] = {}
+        if Role.WEB in roles:
+            runs |= {"feed": feed.run, "key use": authenticator.keep_use}
+        if Role.EXECUTOR in roles:
+            await _announce(store, engine)
+            runs["engine"] = once_ours(store, engine.run)
+        if Role.WORKER in roles:
+            runs["webhooks"] = once_ours(store, lambda: webhooks.run(is_alone=not store.is_shared))
+            if (days := settings.retention_days) is not None:
+                runs["retention"] = once_ours(store, lambda: Archivist(store, clock, settings.archive).keep(days))
+        await stack.enter_async_context(Parts({"hints": hints.run} if store.is_shared else {}))
+        parts = await stack.enter_async_context(Parts(runs))
+        yield Services(
             settings=settings,
+            roles=roles,
             clock=clock,
             store=store,
             secret_key=key,
@@ -134,41 +141,25 @@ async def opened(
             streams=Streams(feed, clock),
             webhooks=webhooks.commands,
             redis_ping=lambda: _ping(redis),
+            end_work=lambda: parts.end(("engine", "webhooks")),
             started=time.monotonic(),
         )
+
+
+def _hints(store: Store, doorbell: Doorbell, redis_url: str, clock: Clock) -> Hints:
+    """Between the processes that share the store; where nobody else has it, there is nobody to tell."""
+    hints = Hints(redis_url, store.log.epoch, clock.new_id(), noticed=store.log.notice, rung=doorbell.hear)
+    if store.is_shared:
+        store.log.on_append(hints.moved)
+        doorbell.forward = hints.ring
+    return hints
+
+
+async def _announce(store: Store, engine: Engine) -> None:
+    """The engine lives before the first request comes. Where nobody else has the store, those of before are dead."""
+    if not store.is_shared:
         await store.ledgers.engines.leave_all()
-        tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "feed": feed.run,
-            "engine": once_ours(store, engine.run),
-            "webhooks": once_ours(store, lambda: webhooks.run(is_alone=True)),
-            "key use": authenticator.keep_use,
-        }
-        if (days := settings.retention_days) is not None:
-            tasks["retention"] = once_ours(store, lambda: Archivist(store, clock, settings.archive).keep(days))
-        for name, run in tasks.items():
-            await stack.enter_async_context(_running(name, run))
-        yield services
-
-
-@contextlib.asynccontextmanager
-async def _running(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Keeps a part of the hub running: one that breaks is logged and started again."""
-    task = asyncio.create_task(_kept(name, run), name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _kept(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    while True:
-        try:
-            await run()
-            return
-        except Exception:
-            _logger.exception("part.broke", part=name)
-            await asyncio.sleep(_RESTART_SECONDS)
+    await store.ledgers.engines.beat(engine.id, TTL_SECONDS)
 
 
 async def _ping(redis: Redis) -> None:

@@ -15,7 +15,7 @@ class Doorbell:
     """
 
     def __init__(self, forward: Callable[[int], None] | None = None) -> None:
-        self._forward = forward
+        self.forward = forward
         self._bells = [asyncio.Event() for _ in range(SHARDS)]
 
     def listen(self, shard: int) -> asyncio.Event:
@@ -24,8 +24,8 @@ class Doorbell:
 
     def ring(self, shard: int) -> None:
         self.hear(shard)
-        if self._forward is not None:
-            self._forward(shard)
+        if self.forward is not None:
+            self.forward(shard)
 
     def hear(self, shard: int) -> None:
         """A ring from elsewhere."""

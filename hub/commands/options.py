@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Directory of the embedded hub.", show_default="./runcast-data"),
+    typer.Option("--data-dir", help="Directory of the hub: embedded data, keys.", show_default="./runcast-data"),
 ]
+
+
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one.", show_default="8000")]
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -1,37 +1,52 @@
-"""`runcast web`, `executor`, `worker`: one role of a hub, beside others."""
+"""`runcast web`, `executor`, `worker`: one role of a hub, beside others; and how any process of one starts."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from hub.commands.options import fail, settings_from
+from hub.commands.options import DataDir, Host, Port, fail, settings_from
+
+if TYPE_CHECKING:
+    from hub.settings import Settings
 
 app = typer.Typer()
 
 
-def _role(name: str) -> None:
-    settings = settings_from()
-    if not (settings.database_url or "").startswith("postgresql://"):
-        fail(
-            f"'{name}' runs one role beside others, and an SQLite log has room for one process only; use "
-            "'runcast up', which runs all roles in one"
-        )
-    fail(f"'{name}' needs the PostgreSQL store, which is not in this version; use 'runcast up'")
+def start(settings: Settings, role: str | None = None) -> None:
+    """All roles, or one of them, until a signal."""
+    from hub.process import StartError, run
+    from hub.roles import ALL, Role
+
+    try:
+        run(settings, ALL if role is None else frozenset({Role(role)}))
+    except StartError as error:
+        fail(str(error))
 
 
 @app.command()
-def web() -> None:
-    """Run only the API and the sockets (needs PostgreSQL and Redis)."""
-    _role("web")
+def web(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run only the API and the sockets, beside executors and workers. Any number of them.
+
+    Needs PostgreSQL and Redis: RUNCAST_DATABASE_URL=postgresql://… and RUNCAST_REDIS_URL, the same for all processes.
+    """
+    start(settings_from(host=host, port=port, data_dir=data_dir), "web")
 
 
 @app.command()
-def executor() -> None:
-    """Run only the engine (needs PostgreSQL and Redis)."""
-    _role("executor")
+def executor(data_dir: DataDir = None) -> None:
+    """Run only the engine, which runs executions. Any number of them; what one leaves behind, the others go on with.
+
+    Needs PostgreSQL and Redis: RUNCAST_DATABASE_URL=postgresql://… and RUNCAST_REDIS_URL, the same for all processes.
+    """
+    start(settings_from(data_dir=data_dir), "executor")
 
 
 @app.command()
-def worker() -> None:
-    """Run only the webhook deliveries (needs PostgreSQL and Redis)."""
-    _role("worker")
+def worker(data_dir: DataDir = None) -> None:
+    """Run only the webhook deliveries. Any number of them.
+
+    Needs PostgreSQL and Redis: RUNCAST_DATABASE_URL=postgresql://… and RUNCAST_REDIS_URL, the same for all processes.
+    """
+    start(settings_from(data_dir=data_dir), "worker")

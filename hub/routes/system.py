@@ -13,15 +13,18 @@ from hub.envelope import Answer
 from hub.held import why_held
 from hub.operation import OPEN, Call, NoBody, Resource
 from hub.queries import NoQuery
+from hub.roles import ALL, Role
 from hub.services import Services
 from hub.settings import VERSION
 
 RESOURCE = Resource("system")
+_WITHOUT_REDIS = "webhook deliveries wait until it is back"
+_WITHOUT_REDIS_SHARED = f"{_WITHOUT_REDIS}, and processes hear of each other's news a second late"
 _logger = structlog.get_logger(__name__)
 
 
 class ComponentHealth(Struct, frozen=True, kw_only=True):
-    """`status` is healthy, unhealthy, or of the engine held; `message` says what follows from it."""
+    """`status` is healthy, unhealthy, or of the engine held; `message` says what follows from it, or how many run."""
 
     status: str
     response_time_ms: float | None = None
@@ -55,8 +58,8 @@ async def ready(call: Call[NoBody, NoQuery]) -> Answer:
 
 async def _health(hub: Services) -> Health:
     database = await _timed("database", hub.store.ping, "nothing can be written or read")
-    redis = await _timed("redis", hub.redis_ping, "webhook deliveries wait until it is back")
-    engine = ComponentHealth(status="healthy", queue_depth=hub.engine.owned)
+    redis = await _timed("redis", hub.redis_ping, _WITHOUT_REDIS_SHARED if hub.store.is_shared else _WITHOUT_REDIS)
+    engine = await _engines(hub)
     if database.status == "healthy" and (held := await why_held(hub.store)) is not None:
         engine = ComponentHealth(status="held", message=f"{held}: runs and deliveries wait for a take-over")
     broken = [part for part in (database, redis, engine) if part.status != "healthy"]
@@ -67,6 +70,21 @@ async def _health(hub: Services) -> Health:
         uptime_seconds=int(time.monotonic() - hub.started),
         components={"database": database, "redis": redis, "workflow_engine": engine},
     )
+
+
+async def _engines(hub: Services) -> ComponentHealth:
+    """Of all processes that share the store; the depth is that of this one."""
+    depth = hub.engine.owned if Role.EXECUTOR in hub.roles else UNSET
+    try:
+        alive = await hub.store.ledgers.engines.alive()
+    except Unavailable:
+        return ComponentHealth(status="unhealthy", message="not known while the database is away", queue_depth=depth)
+    if not alive:
+        return ComponentHealth(
+            status="unhealthy", message="no executor runs; executions wait until an executor runs", queue_depth=depth
+        )
+    said = UNSET if hub.roles == ALL and alive == 1 else f"{alive} executor{'s' if alive > 1 else ''} running"
+    return ComponentHealth(status="healthy", message=said, queue_depth=depth)
 
 
 async def _timed(name: str, ping: Callable[[], Awaitable[None]], without: str) -> ComponentHealth:

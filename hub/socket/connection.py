@@ -146,6 +146,9 @@ class Connection:
         try:
             if protocol.needs_check(key):
                 is_there = await self._doors.exists(str(key.channel), key.id, key.organization_id)
+            if since is not None and since > self._doors.log.head:
+                # The client may have it from another process, which is ahead of this one.
+                await self._doors.log.refresh()
             if since is not None and since <= self._doors.log.head:
                 is_lost = await self._doors.is_lost(key, since)
         except Unavailable:
@@ -220,8 +223,6 @@ class Connection:
     async def _next(self) -> list[bytes]:
         try:
             return await self._outbox.take()
-        except Unavailable:
-            self.leave(CloseCode.TRY_LATER, "the log cannot be read for now", _RETRY_MS)
         except Exception:
             _logger.exception("socket.failed", connection=self.id)
             self.leave(CloseCode.INTERNAL, "something went wrong here", _RETRY_MS)

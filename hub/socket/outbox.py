@@ -7,13 +7,17 @@ all before it was sent. So a client that stops reading costs its bound and one p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
+from executor.domain.errors import Unavailable
 from hub.feed import Batch, Feed, Subscription
 
 MAX_UNSENT_BYTES: Final = 256 * 1024
 MAX_UNSENT_MESSAGES: Final = 1000
+AGAIN_SECONDS: Final = 0.5
+"""How long until a log that is away is asked again."""
 
 
 class Outbox:
@@ -74,18 +78,19 @@ class Outbox:
         self._room.set()
 
     async def take(self) -> list[bytes]:
-        """What to send next, in order; empty once all is sent after `finish`. Raises `Unavailable`."""
+        """What to send next, in order; empty once all is sent after `finish`. While the log is away, those
+        who are behind wait for it."""
         self._bytes -= self._taken_bytes
         self._count -= self._taken_count
         self._taken_bytes = self._taken_count = 0
         self._room.set()
         while True:
-            await self._read_on()
+            is_log_there = await self._read_on()
             if self._waiting or self._is_finished:
                 break
-            if not self._behind:
+            if not is_log_there or not self._behind:
                 self._news.clear()
-                await self._news.wait()
+                await self._wait_for_news(None if is_log_there else AGAIN_SECONDS)
         taken = [message for messages in self._waiting for message in messages]
         self._waiting.clear()
         self._taken_bytes, self._taken_count = self._bytes, self._count
@@ -97,9 +102,20 @@ class Outbox:
             self._room.clear()
             await self._room.wait()
 
-    async def _read_on(self) -> None:
-        """A page for one of the subscriptions that are behind, each in its turn."""
+    async def _wait_for_news(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    async def _read_on(self) -> bool:
+        """A page for one of the subscriptions that are behind, each in its turn; False where the log is away."""
         if self._behind and not self.is_full:
             subscription = next(iter(self._behind))
             del self._behind[subscription]
-            await self._feed.catch_up(subscription)
+            try:
+                await self._feed.catch_up(subscription)
+            except Unavailable:
+                if not self._is_finished:
+                    self._behind[subscription] = None
+                return False
+        return True

@@ -113,13 +113,16 @@ async def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ["web", "executor", "worker"])
 async def test_a_role_by_itself_is_refused_with_the_reason(role: str) -> None:
     refused(await runcast(role), role, "SQLite", "runcast up")
-    refused(await runcast(role, DATABASE_URL="postgresql://u:hunter2@h/db"), role, "PostgreSQL", "runcast up")
+    ran = await runcast(role, DATABASE_URL="postgresql://u:hunter2@h/db")
+    refused(ran, role, "RUNCAST_REDIS_URL", "runcast up")
+    assert "hunter2" not in ran.err
 
 
-async def test_postgresql_is_refused_by_every_command(tmp_path: Path) -> None:
-    for command in (("up",), ("events", "list"), ("events", "verify"), ("keys", "create", "--name", "n")):
-        ran = await runcast(*command, "--data-dir", tmp_path, DATABASE_URL="postgresql://u:hunter2@h/db")
-        refused(ran, "sqlite:///")
+async def test_a_database_that_does_not_answer_is_said_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql://u:hunter2@127.0.0.1:1/db"
+    for command in (("up",), ("web",), ("executor",), ("worker",), ("keys", "create", "--name", "n")):
+        ran = await runcast(*command, "--data-dir", tmp_path, DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1")
+        refused(ran, "the database does not answer")
         assert "hunter2" not in ran.err
 
 

@@ -172,7 +172,7 @@ async def test_a_channel_needs_its_permission(hub: Hub, permission: str, wish: d
         assert permission in refused["data"]["message"]
 
 
-async def test_a_log_that_is_away_sends_the_client_away_for_a_while(
+async def test_a_client_stays_while_the_log_is_away_and_then_gets_the_rest(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hub.world.author.write_lines(5)
@@ -182,14 +182,37 @@ async def test_a_log_that_is_away_sends_the_client_away_for_a_while(
     async def away(query: EventQuery) -> list[Recorded]:
         raise Unavailable("away")
 
-    monkeypatch.setattr(hub.world.log, "read", away)
-    async with hub.client() as client:
+    with monkeypatch.context() as patched:
+        patched.setattr(hub.world.log, "read", away)
+        client = await hub.client()
         await welcomed(client)
         assert (await subscribe(client, since=0))["type"] == "subscribed"
-        closing = await hear(client)
-        assert closing["type"] == "closing"
-        assert closing["data"]["reconnect"] is True
-        assert (await closed(client))[0] == 1013
+        await say(client, "ping")
+        assert (await hear(client))["type"] == "pong"
+    assert [(await hear(client))["position"] for _ in range(5)] == [1, 2, 3, 4, 5]
+    await client.close()
+
+
+async def test_a_position_that_another_process_came_to_is_looked_up(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.world.author.write_lines(2)
+
+    async def refresh() -> int:
+        hub.world.log.notice(7)
+        return 7
+
+    async with hub.client() as client:
+        await welcomed(client)
+        monkeypatch.setattr(hub.world.log, "refresh", refresh)
+        assert (await subscribe(client, since=7))["data"]["position"] == 7
+        assert (await subscribe(client, since=8))["data"]["code"] == "INVALID_POSITION"
+
+        async def away() -> int:
+            raise Unavailable("away")
+
+        monkeypatch.setattr(hub.world.log, "refresh", away)
+        assert (await subscribe(client, since=9))["data"]["code"] == "SERVICE_UNAVAILABLE"
 
 
 async def test_a_fault_of_ours_closes_and_leaves_nothing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

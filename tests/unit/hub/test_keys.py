@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hub.auth.authenticate import Authenticator
 from hub.auth.permissions import PERMISSIONS, ROLES
 from hub.credentials import (
     Credentials,
+    FirstKey,
     WrongSecretKey,
     credentials_path,
     ensure_first_key,
@@ -152,7 +155,7 @@ def test_unreadable_credentials_are_none(tmp_path: Path) -> None:
 
 def test_the_secret_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     settings, kept = Settings(data_dir=tmp_path), tmp_path / "secret.key"
-    with pytest.raises(WrongSecretKey, match="is gone"):
+    with pytest.raises(WrongSecretKey, match="is not there"):
         secret_key(settings, is_new=False)
     made = secret_key(settings, is_new=True)
     assert secret_key(settings, is_new=False).digest("x") == made.digest("x")
@@ -163,3 +166,43 @@ def test_the_secret_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
         kept.write_bytes(nonsense)
         with pytest.raises(WrongSecretKey, match="does not hold a key"):
             secret_key(settings, is_new=True)
+
+
+async def test_of_many_processes_that_make_a_secret_key_at_once_one_does(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    keys = await asyncio.gather(*(asyncio.to_thread(secret_key, settings, is_new=True) for _ in range(20)))
+    assert len({key.digest("x") for key in keys}) == 1
+    assert os.listdir(tmp_path) == ["secret.key"]
+
+
+async def test_another_secret_key_than_that_of_the_first_start_is_refused(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, secret_key="one")
+    async with opened_store(settings, CLOCK) as (store, secret):
+        await ensure_first_key(store, CLOCK, secret, settings)
+    with pytest.raises(WrongSecretKey, match="is not the one"):
+        async with opened_store(Settings(data_dir=tmp_path, secret_key="other"), CLOCK):
+            pass
+    with pytest.raises(WrongSecretKey, match="is not there"):
+        async with opened_store(Settings(data_dir=tmp_path), CLOCK):
+            pass
+
+
+async def test_on_a_shared_store_the_first_process_says_what_the_secret_key_is_and_one_makes_the_admin_key(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    def settings(name: str, secret_key: str | None = "one") -> Settings:
+        return Settings(data_dir=tmp_path / name, database_url=postgres_url, secret_key=secret_key)
+
+    async def first_key(name: str) -> FirstKey:
+        async with opened_store(settings(name), CLOCK) as (store, secret):
+            return await ensure_first_key(store, CLOCK, secret, settings(name))
+
+    async with opened_store(settings("executor"), CLOCK):
+        pass
+    for other, why in ((settings("web", "other"), "is not the one"), (settings("web", None), "is not there")):
+        with pytest.raises(WrongSecretKey, match=why):
+            async with opened_store(other, CLOCK):
+                pass
+    made = await asyncio.gather(*(first_key(f"web {number}") for number in range(4)))
+    assert sorted(key.is_new for key in made) == [False, False, False, True]
+    assert sum(key.credentials is not None for key in made) == 1

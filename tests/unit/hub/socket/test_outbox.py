@@ -10,7 +10,7 @@ from executor.domain.errors import Unavailable
 from executor.ports import EventQuery, Recorded
 from hub.feed import Batch
 from hub.socket.outbox import Outbox
-from tests.unit.hub.socket.casting import OTHER_EXECUTION, Reader, World, key, opened
+from tests.unit.hub.socket.casting import OTHER_EXECUTION, Reader, World, key, opened, until
 
 
 @pytest.fixture
@@ -118,15 +118,38 @@ async def test_those_behind_are_read_on_each_in_its_turn(world: World) -> None:
     assert len(reader.got) == 1000
 
 
-async def test_a_log_that_is_away_is_the_taker_s_to_know(world: World) -> None:
+async def test_a_log_that_is_away_is_waited_for_and_what_else_there_is_goes_out(world: World) -> None:
     await world.author.write_lines(1)
     world.start_anew()
+    asked, read = 0, world.log.read
 
     async def away(query: EventQuery) -> list[Recorded]:
+        nonlocal asked
+        asked += 1
         raise Unavailable("away")
 
     world.log.read = away  # type: ignore[method-assign]
     reader = Reader(world.feed)
-    reader.subscribe(key(), 0)
-    with pytest.raises(Unavailable):
-        await reader.take()
+    subscription = reader.subscribe(key(), 0)
+    async with reader.reading():
+        await until(lambda: asked >= 1)
+        reader.outbox.send(b"pong")
+        await until(lambda: reader.got == [b"pong"])
+        await until(lambda: asked >= 3)
+        world.log.read = read  # type: ignore[method-assign]
+        await until(lambda: subscription.is_live)
+    assert reader.got == [b"pong", *await world.said(key())]
+
+
+async def test_nobody_waits_for_a_log_that_is_away_once_all_is_over(world: World) -> None:
+    await world.author.write_lines(1)
+    world.start_anew()
+
+    async def away(query: EventQuery) -> list[Recorded]:
+        outbox.finish()
+        raise Unavailable("away")
+
+    world.log.read = away  # type: ignore[method-assign]
+    outbox = Outbox(world.feed)
+    world.feed.subscribe(key(), outbox, after=0)
+    assert await outbox.take() == []

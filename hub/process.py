@@ -1,0 +1,222 @@
+"""One process of a hub, with all roles (`runcast up`) or one of them: from its start to its end by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+
+from executor.clock import SystemClock
+from executor.domain.errors import Unavailable
+from executor.ports import Store
+from executor.sealing import SecretKey
+from hub import control
+from hub.app import create_app
+from hub.credentials import FirstKey, credentials_path, ensure_first_key
+from hub.held import take_over, why_held
+from hub.logging import configure
+from hub.operator import Site, served_by
+from hub.roles import ALL, Role, RoleRefused, Roles, require_room
+from hub.server import Server, bound, ended_by_signals, url_of
+from hub.services import Services
+from hub.settings import VERSION, Settings
+from hub.valkey import EmbeddedValkey, ValkeyFailed
+from hub.wiring import opened, opened_store
+from storage.errors import Locked, StorageError
+from storage.lock import FileLock
+from storage.sqlite.store import SqliteStore
+
+_logger = structlog.get_logger(__name__)
+
+_PATIENCE_SECONDS = 3.0
+_PAUSE_SECONDS = 0.1
+
+
+class StartError(Exception):
+    """The process cannot start; says why, and what would help."""
+
+
+def run(settings: Settings, roles: Roles = ALL) -> None:
+    """Serves until SIGINT or SIGTERM. Raises `StartError`."""
+    configure(settings.log_level)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_run(settings, roles))
+    else:
+        uvloop.run(_run(settings, roles))
+
+
+async def _run(settings: Settings, roles: Roles) -> None:
+    clock = SystemClock()
+    with _explained(settings):
+        require_room(settings, roles)
+        async with contextlib.AsyncExitStack() as stack:
+            store, key = await stack.enter_async_context(_patiently_opened(settings, clock))
+            listener = _listener(settings, stack) if Role.WEB in roles else None
+            redis_url = await stack.enter_async_context(_redis(settings, store))
+            process = Process(settings, clock, store, key, redis_url, roles)
+            await (process.work() if listener is None else process.serve(listener))
+    _logger.info("hub.stopped")
+
+
+@contextlib.contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    """What is the matter, as a `StartError`."""
+    try:
+        yield
+    except Locked as locked:
+        raise StartError(f"a hub runs on this data already: {locked}") from None
+    except (RoleRefused, StorageError, Unavailable, ValkeyFailed) as error:
+        raise StartError(str(error)) from None
+    except PermissionError as error:
+        raise StartError(f"'{error.filename or settings.data_dir}' cannot be used: {error.strerror}") from None
+
+
+@contextlib.asynccontextmanager
+async def _patiently_opened(settings: Settings, clock: SystemClock) -> AsyncIterator[tuple[Store, SecretKey]]:
+    """The store; a holder without an address is a command that is done in a moment, or a hub that will soon say."""
+    for _ in range(int(_PATIENCE_SECONDS / _PAUSE_SECONDS)):
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                opened = await stack.enter_async_context(opened_store(settings, clock))
+            except Locked as locked:
+                if locked.address is not None:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            yield opened
+            return
+    async with opened_store(settings, clock) as opened:
+        yield opened
+
+
+def _listener(settings: Settings, stack: contextlib.AsyncExitStack) -> socket.socket:
+    try:
+        return stack.enter_context(contextlib.closing(bound(settings.host, settings.port)))
+    except OSError as error:
+        where, why = f"{settings.host}:{settings.port}", error.strerror or str(error)
+        raise StartError(f"cannot listen on {where}: {why}; choose another --port") from None
+
+
+class Process:
+    """A process with its store open. Call `serve` or `work`, once."""
+
+    def __init__(
+        self, settings: Settings, clock: SystemClock, store: Store, key: SecretKey, redis_url: str, roles: Roles
+    ) -> None:
+        self._settings, self._clock, self._roles = settings, clock, roles
+        self._store, self._key, self._redis_url = store, key, redis_url
+        self._services: Services | None = None
+
+    async def serve(self, listener: socket.socket) -> None:
+        """The roles behind an HTTP server."""
+        first = await ensure_first_key(self._store, self._clock, self._key, self._settings)
+        url, held = url_of(listener), await why_held(self._store)
+
+        def ready() -> None:
+            if isinstance(self._store, SqliteStore):
+                self._store.lock.set_address(url)
+            _say(*greeting(self._settings, self._roles, url, first, held))
+
+        server = Server(create_app(self._hub, self._clock), ready, self._before_close)
+        async with self._control():
+            await server.serve([listener])
+        if not server.started:
+            raise StartError("the hub did not start; the log above says why")
+
+    async def work(self) -> None:
+        """The roles by themselves."""
+        with ended_by_signals() as ended:
+            async with self._hub():
+                _say(f"Runcast {VERSION} {' and '.join(sorted(self._roles))} runs")
+                await ended.wait()
+
+    @contextlib.asynccontextmanager
+    async def _hub(self) -> AsyncIterator[Services]:
+        made = opened(self._settings, self._clock, self._store, self._key, self._redis_url, self._roles)
+        async with made as self._services:
+            yield self._services
+
+    async def _before_close(self) -> None:
+        if self._services is not None:
+            self._services.end_work()
+            await asyncio.gather(self._services.sockets.close_all(), self._services.streams.close_all())
+
+    def _control(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Where commands that write ask for it; a store that is shared they open themselves."""
+        if self._store.is_shared:
+            return contextlib.nullcontext()
+        return control.served(self._settings.data_dir, served_by(self._site) | {"take_over": self._take_over})
+
+    async def _take_over(self, _: dict[str, object]) -> bool:
+        return await take_over(self._store)
+
+    def _site(self) -> Site:
+        forget = self._services.sealer.forget if self._services is not None else lambda organization_id: None
+        return Site(self._settings, self._store, self._clock, self._key, forget)
+
+
+@contextlib.asynccontextmanager
+async def _redis(settings: Settings, store: Store) -> AsyncIterator[str]:
+    """The Redis of the settings, or an embedded one that lives as long as the hub."""
+    if settings.redis_url is not None:
+        yield settings.redis_url
+        return
+    with _room_for_valkey(settings) if store.is_shared else contextlib.nullcontext():
+        valkey = EmbeddedValkey(settings.data_dir)
+        await valkey.start()
+        try:
+            yield valkey.url
+        finally:
+            await valkey.stop()
+
+
+@contextlib.contextmanager
+def _room_for_valkey(settings: Settings) -> Iterator[None]:
+    """A data directory has room for one Valkey. An embedded log has one hub by itself, a shared one may have many."""
+    try:
+        lock = FileLock(settings.data_dir / "valkey.lock")
+    except Locked as locked:
+        raise StartError(
+            f"the Valkey of another hub (process {locked.pid}) runs in '{settings.data_dir}'; set RUNCAST_REDIS_URL "
+            "to one that all of them share, or choose another --data-dir"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def greeting(settings: Settings, roles: Roles, url: str, first: FirstKey, held: str | None) -> list[str]:
+    """What a person needs to begin."""
+    is_whole = roles == ALL
+    name = "" if is_whole else " " + " and ".join(sorted(roles))
+    lines = [f"Runcast {VERSION}{name} listens on {url}"]
+    kept = credentials_path(settings.data_dir)
+    if first.is_new and first.credentials is not None:
+        lines.append(f"  API key   {first.credentials.api_key}   (shown this once; kept in {kept})")
+    if not is_whole:
+        return lines
+    if first.credentials is None:
+        lines.append("  API key   made by an earlier start elsewhere; 'runcast keys create' makes another")
+    elif not first.is_new and settings.bootstrap_api_key is None:
+        lines.append(f"  API key   in {kept}")
+    lines.append(f"  data      {settings.data_dir.resolve()}")
+    if settings.is_loopback:
+        lines.append("  egress    webhooks and http_request may reach this machine, since only it reaches the hub")
+    if held is not None:
+        lines.append(f"  held      {held}: runs, deliveries and schedules wait until 'runcast up --take-over'")
+    lines.append("Ctrl-C stops it.")
+    return lines
+
+
+def _say(*lines: str) -> None:
+    # Nobody may be reading any more; the hub serves all the same.
+    with contextlib.suppress(OSError):
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
