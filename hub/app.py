@@ -17,7 +17,7 @@ from executor.ports import Clock
 from hub.envelope import failed
 from hub.middleware.request import RequestContext
 from hub.operation import Operation, endpoint, refused
-from hub.routes import apikeys, components, events, executions, system, webhooks, workflows
+from hub.routes import apikeys, components, events, executions, replays, system, webhooks, workflows
 from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
@@ -26,6 +26,7 @@ AT_THE_ROOT = ("/health", "/health/ready")
 RESOURCES = (
     workflows.RESOURCE,
     executions.RESOURCE,
+    replays.RESOURCE,
     events.RESOURCE,
     webhooks.RESOURCE,
     components.RESOURCE,

@@ -126,7 +126,13 @@ class Subscription:
     __slots__ = ("_feed", "form", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "types")
 
     def __init__(
-        self, feed: Feed, key: Key, types: frozenset[str] | None, after: int, sink: Sink, form: Form
+        self,
+        feed: Feed,
+        key: Key,
+        types: frozenset[str] | None,
+        after: int,
+        sink: Sink,
+        form: Form = Form.MESSAGE,
     ) -> None:
         self._feed = feed
         self.key = key
@@ -155,6 +161,10 @@ class Subscription:
                 if made is not None:
                     messages.append(made)
         return _batch(messages)
+
+    async def read_on(self) -> None:
+        """The next page, by `catch_up`."""
+        await self._feed.read_on(self)
 
     def query(self, before: int) -> EventQuery:
         """A page of the channel's events after what was handed."""
@@ -231,8 +241,11 @@ class Feed:
 
         What happened lately comes from the ring, so that one who reads slower than others write arrives all the same.
         """
-        if subscription.is_live or subscription.is_closed:
-            return
+        if not subscription.is_live and not subscription.is_closed:
+            await subscription.read_on()
+
+    async def read_on(self, subscription: Subscription) -> None:
+        """What `catch_up` does for a subscription of this feed."""
         is_fresh = subscription.handed >= subscription.read_through
         entries = self._ring.after(subscription.handed) if is_fresh else None
         if entries is not None:

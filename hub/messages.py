@@ -28,11 +28,13 @@ _NULL: Final = Raw(b"null")
 
 
 class Channel(StrEnum):
-    """The kinds of channels. One of an id is named `execution:ID`; there is one `events` for an organization."""
+    """The kinds of channels. One of an id is named `execution:ID`; there is one `events` for an organization.
+    `replay` is never live: its messages are read from the log for each subscriber."""
 
     EXECUTION = "execution"
     WORKFLOW = "workflow"
     EVENTS = "events"
+    REPLAY = "replay"
 
 
 # What is read of an event's data: values stay JSON bytes wherever they are only handed on.
@@ -143,7 +145,7 @@ Data = ExecutionUpdate | ComponentCompleted | ComponentError | WorkflowUpdate | 
 
 class WholeEvent(Struct, frozen=True):
     """An event as REST, streams and exports show it. `hash` is hexadecimal; `archived` is there only where it is
-    true, and then data is null."""
+    true, and then data is null; `replay` only where the event comes from one."""
 
     position: int
     id: str
@@ -158,6 +160,7 @@ class WholeEvent(Struct, frozen=True):
     metadata: Metadata
     hash: str
     archived: bool | UnsetType = UNSET
+    replay: str | UnsetType = UNSET
 
 
 class _Message(Struct, frozen=True):
@@ -167,6 +170,7 @@ class _Message(Struct, frozen=True):
     channel: str
     position: int
     data: Data | Raw
+    replay: str | UnsetType = UNSET
 
 
 class _Form(Struct, frozen=True):
@@ -292,9 +296,15 @@ def message(recorded: Recorded, channel: Channel) -> bytes | None:
     return redact_json(_message(recorded, form.type, f"{channel}:{id}", form.data(recorded)))
 
 
-def event_json(recorded: Recorded) -> bytes:
+def replayed(recorded: Recorded, id: str) -> bytes:
+    """The event's message on the channel of a replay: as on `events`, and marked with the replay's id."""
+    channel, whole = f"{Channel.REPLAY}:{id}", Raw(event_json(recorded))
+    return _encode(_Message("event", recorded.id, recorded.time, channel, recorded.position, whole, replay=id))
+
+
+def event_json(recorded: Recorded, replay_id: str | None = None) -> bytes:
     """The whole event, its data as stored but for sealed secrets, which are shown as `[REDACTED]`; null for one that
-    was archived."""
+    was archived. `replay_id` marks it."""
     whole = WholeEvent(
         recorded.position,
         recorded.id,
@@ -309,13 +319,14 @@ def event_json(recorded: Recorded) -> bytes:
         recorded.metadata,
         recorded.hash.hex(),
         UNSET if recorded.data else True,
+        UNSET if replay_id is None else replay_id,
     )
     return _encode(whole)
 
 
 def message_types(channel: Channel) -> frozenset[str] | None:
     """The types of events that have a message on channels of this kind; None for all, whatever they are called."""
-    if channel is Channel.EVENTS:
+    if channel in (Channel.EVENTS, Channel.REPLAY):
         return None
     return frozenset(t for t, f in _FORMS.items() if channel is Channel.WORKFLOW or f is not _WORKFLOW_UPDATE)
 

@@ -24,8 +24,8 @@ def closing(reason: str, retry_ms: int) -> bytes:
     return b": %s\nretry: %d\n\n" % (reason.encode(), retry_ms)
 
 
-def server_sent(recorded: Recorded) -> bytes:
-    """The whole event; its id is its position."""
-    lines = event_json(recorded).splitlines()  # One, unless somebody brought its data in with line breaks.
+def server_sent(recorded: Recorded, replay_id: str | None = None) -> bytes:
+    """The whole event; its id is its position. `replay_id` marks it."""
+    lines = event_json(recorded, replay_id).splitlines()  # One, unless somebody brought its data in with line breaks.
     data = b"".join(b"data: %s\n" % line for line in lines)
     return b"id: %d\nevent: %s\n%s\n" % (recorded.position, recorded.type.encode(), data)

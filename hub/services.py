@@ -13,6 +13,7 @@ from executor.sealing import Sealer, SecretKey
 from hub.auth.authenticate import Authenticator
 from hub.auth.principal import Principal
 from hub.feed import Feed
+from hub.replays import ReplayCommands
 from hub.roles import Roles
 from hub.settings import Settings
 from hub.socket.endpoint import Sockets
@@ -38,6 +39,7 @@ class Services:
     sockets: Sockets
     streams: Streams
     webhooks: Commands
+    replays: ReplayCommands
     redis_ping: Callable[[], Awaitable[None]]
     end_work: Callable[[], None]
     """Nothing more is taken up, and what is under way begins to end; requests are still answered."""

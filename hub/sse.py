@@ -18,6 +18,8 @@ from executor.domain.values import seconds_between
 from executor.ports import Clock, Recorded
 from hub.auth.principal import Principal
 from hub.feed import Feed, Form, Key, Subscription
+from hub.messages import Channel
+from hub.replayed import ReplayChannels
 from hub.server_sent import HEARTBEAT, RETRY_MS, closing, opening
 from hub.socket.outbox import Outbox
 
@@ -34,8 +36,10 @@ _logger = structlog.get_logger(__name__)
 class Streams:
     """Every open stream of this process."""
 
-    def __init__(self, feed: Feed, clock: Clock, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
-        self.feed, self.clock = feed, clock
+    def __init__(
+        self, feed: Feed, replays: ReplayChannels, clock: Clock, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
+        self.feed, self.replays, self.clock = feed, replays, clock
         self.heartbeat_seconds = heartbeat_seconds
         self._open: set[EventStream] = set()
         self._is_closing = False
@@ -123,8 +127,9 @@ class EventStream(Response):
         self._end()
 
     def _begin(self) -> None:
-        feed = self._streams.feed
-        self._subscription = feed.subscribe(
+        streams = self._streams
+        source = streams.replays if self._key.channel is Channel.REPLAY else streams.feed
+        self._subscription = source.subscribe(
             self._key, self._outbox, after=self._after, types=self._types, form=Form.SERVER_SENT
         )
         self._check_expiry()

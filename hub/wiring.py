@@ -28,6 +28,8 @@ from hub.held import once_ours, require_ours, require_whole
 from hub.hints import Hints
 from hub.lookups import is_lost, is_there
 from hub.parts import Parts, Run
+from hub.replayed import ChannelReplayer, ReplayChannels
+from hub.replays import ReplayCommands
 from hub.retention import Archivist
 from hub.roles import ALL, Role, Roles
 from hub.services import Services
@@ -104,10 +106,16 @@ async def opened(
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
+        replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
-            runs |= {"feed": feed.run, "key use": authenticator.keep_use}
+            counter = ChannelReplayer(store.log, store.ledgers.replays, store.ledgers.leases, clock)
+            runs |= {
+                "feed": feed.run,
+                "key use": authenticator.keep_use,
+                "replays": once_ours(store, lambda: counter.run(is_alone=not store.is_shared)),
+            }
         if Role.EXECUTOR in roles:
             await _announce(store, engine)
             runs["engine"] = once_ours(store, engine.run)
@@ -135,11 +143,13 @@ async def opened(
                 authenticator.authenticate,
                 is_there(store),
                 is_lost(store.ledgers.retention),
+                replays,
                 clock,
                 settings.allowed_origins,
             ),
-            streams=Streams(feed, clock),
+            streams=Streams(feed, replays, clock),
             webhooks=webhooks.commands,
+            replays=ReplayCommands(store),
             redis_ping=lambda: _ping(redis),
             end_work=lambda: parts.end(("engine", "webhooks")),
             started=time.monotonic(),

@@ -16,6 +16,7 @@ from webhooks.doorbell import Doorbell
 from webhooks.facts import Decode, Facts
 from webhooks.fanout import CHECKPOINT, Fanout
 from webhooks.pump import Pump
+from webhooks.replays import WebhookReplayer
 from webhooks.secrets import EndpointSecrets
 from webhooks.turn import TTL_SECONDS, Turn
 from webhooks.worker import Worker
@@ -47,10 +48,20 @@ class Webhooks:
         self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)
         self.commands = Commands(store.log, deliveries, sealer, egress, clock, doorbell)
         self.fanout = Fanout(store.log, deliveries, facts, doorbell, clock)
+        self.replayer = WebhookReplayer(
+            store.log,
+            store.ledgers.replays,
+            store.ledgers.leases,
+            directory,
+            facts,
+            doorbell,
+            clock,
+            turn_seconds,
+        )
         self.worker = Worker(redis_url, pump, courier, doorbell)
 
     async def run(self, *, is_alone: bool) -> None:
-        """Fans out and delivers until it is cancelled; ends within some ten seconds then.
+        """Fans out, replays and delivers until it is cancelled; ends within some ten seconds then.
 
         `is_alone` says that no other process delivers from this store: what is in flight there was being sent by one
         that died, and is sent again at once. Else one of them fans out at a time, and all deliver.
@@ -60,4 +71,5 @@ class Webhooks:
         async with asyncio.TaskGroup() as all:
             all.create_task(self._directory.run(), name="webhook-directory")
             all.create_task(self.fanout.run(None if is_alone else self._turn), name="webhook-fanout")
+            all.create_task(self.replayer.run(is_alone=is_alone), name="webhook-replays")
             all.create_task(self.worker.run(), name="webhook-worker")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from executor.domain.events import CATALOGUE, ComponentFacts, Event, ExecutionFacts
 from executor.domain.events.execution import (
@@ -40,7 +40,8 @@ class Header(Struct, frozen=True, kw_only=True):
 
 
 class Body(Struct, frozen=True, kw_only=True):
-    """`timestamp` is the event's time; `position` is null for a test event."""
+    """`timestamp` is the event's time; `position` is null for a test event. `replay` names the replay that it comes
+    from, and is not there in what is live."""
 
     event: str
     timestamp: Instant
@@ -48,9 +49,10 @@ class Body(Struct, frozen=True, kw_only=True):
     event_id: str
     position: int | None
     data: Raw
+    replay: str | UnsetType = UNSET
 
 
-def encode(recorded: Recorded, webhook_id: str, data: bytes) -> bytes:
+def encode(recorded: Recorded, webhook_id: str, data: bytes, replay_id: str | None = None) -> bytes:
     """The whole body. `data` is what `data_of` answers, encoded: the same for every endpoint."""
     return msgspec.json.encode(
         Body(
@@ -60,6 +62,7 @@ def encode(recorded: Recorded, webhook_id: str, data: bytes) -> bytes:
             event_id=recorded.id,
             position=recorded.position,
             data=Raw(data),
+            replay=UNSET if replay_id is None else replay_id,
         )
     )
 

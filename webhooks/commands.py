@@ -84,10 +84,7 @@ class Commands:
 
     async def get(self, caller: Caller, id: str) -> State:
         """The newest fold, not a row. Raises `NotFound`."""
-        state, _ = await self._log.load(endpoint.stream(id))
-        if not isinstance(state, State) or state.organization_id != caller.organization_id or state.deleted:
-            raise NotFound("webhook", id)
-        return state
+        return await stored(self._log, id, caller.organization_id)
 
     async def _handle(self, caller: Caller, id: str, decide: Callable[[State], Sequence[Event]]) -> State:
         appended = await handle(
@@ -100,6 +97,14 @@ class Commands:
         )
         state: State = appended.state
         return state
+
+
+async def stored(log: EventLog, id: str, organization_id: str) -> State:
+    """The newest fold of an endpoint. Raises `NotFound`."""
+    state, _ = await log.load(endpoint.stream(id))
+    if not isinstance(state, State) or state.organization_id != organization_id or state.deleted:
+        raise NotFound("webhook", id)
+    return state
 
 
 def delivery_of_test(state: State, clock: Clock) -> Delivery:

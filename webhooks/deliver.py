@@ -91,13 +91,14 @@ class Attempts:
         started_at = self._clock.now()
         opened = await self._secrets.opened(state, started_at)
         signed = signing.headers(
-            message_id=claimed.event_id,
+            message_id=claimed.event_id if claimed.replay_id is None else claimed.id,
             delivery_id=claimed.id,
             event=claimed.event,
             attempt=claimed.attempt_count,
             timestamp=int(moment(started_at).timestamp()),
             body=content,
             secrets=opened.secrets,
+            replay_id=claimed.replay_id,
         )
         reply = await self._egress.send(
             "POST",
@@ -123,9 +124,11 @@ class Attempts:
             raise LookupError(f"the event at position {claimed.position} is not in the log any more")
         if not recorded.data:
             raise LookupError(f"the event at position {claimed.position} was archived")
-        return body.encode(recorded, claimed.webhook_id, await self._facts.data(recorded))
+        return body.encode(recorded, claimed.webhook_id, await self._facts.data(recorded), claimed.replay_id)
 
     async def _tell(self, claimed: Delivery, judgement: Judgement) -> None:
+        if claimed.replay_id is not None:
+            return  # What comes of a replay is the replay's alone: an event of it would go to everybody.
         metadata = Metadata(causation_id=claimed.event_id)
         if judgement.is_gone:
             await handle(

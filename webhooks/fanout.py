@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -161,35 +161,8 @@ class Fanout:
         return not endpoint.evolve(before, [Fact(self._facts.event(recorded), _stamp(recorded, id))]).is_active
 
     async def _wanting(self, recorded: Recorded) -> list[Matcher]:
-        """Endpoints that get this event. Decoding, the run's header and the body come only where a filter asks."""
         of_organization = self._matchers.get(recorded.organization_id, {})
-        wanting = [m for m in of_organization.values() if m.wants_type(recorded.type, recorded.workflow_id)]
-        if not wanting:
-            return []
-        about = self._about(recorded)
-        wanting = [] if about is None else [m for m in wanting if m.webhook_id != about]
-        if any(m.has_priorities for m in wanting):
-            event = self._facts.event(recorded)
-            wanting = [m for m in wanting if m.wants_event(event)]
-        if any(m.has_projects for m in wanting):
-            header = await self._facts.header(recorded.execution_id)
-            project = header.created.project_id if header else None
-            wanting = [m for m in wanting if m.wants_project(project)]
-        if any(m.has_condition for m in wanting):
-            data = msgspec.json.decode(await self._facts.data(recorded))
-            wanting = [m for m in wanting if m.wants_body(recorded.type, data)]
-        return wanting
-
-    def _about(self, recorded: Recorded) -> str | None:
-        """The endpoint that an event is about, which never hears of it; empty for none. Null for what nobody hears
-        of: that telling of a failed delivery failed too, or two endpoints would tell each other for ever."""
-        if recorded.stream.startswith(endpoint.STREAMS):
-            return recorded.stream.removeprefix(endpoint.STREAMS)
-        if recorded.type == DeliveryExhausted.type:
-            event = self._facts.event(recorded)
-            if isinstance(event, DeliveryExhausted):
-                return None if event.event_type == DeliveryExhausted.type else event.webhook_id
-        return ""
+        return await wanting(of_organization.values(), recorded, self._facts)
 
     def _delivery(self, recorded: Recorded, matcher: Matcher) -> Delivery:
         now = self._clock.now()
@@ -204,6 +177,38 @@ class Fanout:
             next_attempt_at=now,
             created_at=now,
         )
+
+
+async def wanting(matchers: Iterable[Matcher], recorded: Recorded, facts: Facts) -> list[Matcher]:
+    """Endpoints that get an event. Decoding, the run's header and the body come only where a filter asks."""
+    wanting = [m for m in matchers if m.wants_type(recorded.type, recorded.workflow_id)]
+    if not wanting:
+        return []
+    subject = _about(recorded, facts)
+    wanting = [] if subject is None else [m for m in wanting if m.webhook_id != subject]
+    if any(m.has_priorities for m in wanting):
+        event = facts.event(recorded)
+        wanting = [m for m in wanting if m.wants_event(event)]
+    if any(m.has_projects for m in wanting):
+        header = await facts.header(recorded.execution_id)
+        project = header.created.project_id if header else None
+        wanting = [m for m in wanting if m.wants_project(project)]
+    if any(m.has_condition for m in wanting):
+        data = msgspec.json.decode(await facts.data(recorded))
+        wanting = [m for m in wanting if m.wants_body(recorded.type, data)]
+    return wanting
+
+
+def _about(recorded: Recorded, facts: Facts) -> str | None:
+    """The endpoint that an event is about, which never hears of it; empty for none. Null for what nobody hears of:
+    that telling of a failed delivery failed too, or two endpoints would tell each other for ever."""
+    if recorded.stream.startswith(endpoint.STREAMS):
+        return recorded.stream.removeprefix(endpoint.STREAMS)
+    if recorded.type == DeliveryExhausted.type:
+        event = facts.event(recorded)
+        if isinstance(event, DeliveryExhausted):
+            return None if event.event_type == DeliveryExhausted.type else event.webhook_id
+    return ""
 
 
 def _stamp(recorded: Recorded, id: str) -> Stamp:

@@ -33,13 +33,14 @@ def types_of(patterns: Iterable[str]) -> frozenset[str]:
 class Matcher:
     """One endpoint's wishes. The questions go from cheap to dear: ask the next one only where the last said yes."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, patterns: Iterable[str] | None = None) -> None:
+        """`patterns` in place of the endpoint's own."""
         if state.endpoint is None:
             raise ValueError("an endpoint that was never created wants nothing")
         self.webhook_id = state.id
         self.shard = state.shard
         filters = state.endpoint.filters
-        self._types = types_of(state.endpoint.events)
+        self._types = types_of(state.endpoint.events if patterns is None else patterns)
         self._workflows = frozenset(filters.workflow_ids)
         self._projects = frozenset(filters.project_ids)
         self._priorities = frozenset(filters.priority_levels)

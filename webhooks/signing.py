@@ -44,10 +44,13 @@ def headers(
     timestamp: int,
     body: bytes,
     secrets: Sequence[str],
+    replay_id: str | None = None,
 ) -> dict[str, str]:
-    """The headers of one attempt. `timestamp` is the attempt's, in Unix seconds; `secrets` begin with the newest, and
-    while one replaces another both sign."""
-    return {
+    """The headers of one attempt. Receivers know repeats by `message_id`: it is the event's, but the delivery's in a
+    replay, which they are to take although they had the event. `timestamp` is the attempt's, in Unix seconds;
+    `secrets` begin with the newest, and while one replaces another both sign."""
+    marked = {} if replay_id is None else {"X-Webhook-Replay": replay_id}
+    return marked | {
         "Content-Type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),

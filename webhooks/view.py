@@ -56,7 +56,7 @@ class AttemptView(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryView(Struct, frozen=True, kw_only=True):
-    """`attempts` in their order; left out where nobody asked for them."""
+    """`attempts` in their order; left out where nobody asked for them. `replay_id` is not there for what is live."""
 
     id: str
     webhook_id: str
@@ -68,6 +68,7 @@ class DeliveryView(Struct, frozen=True, kw_only=True):
     next_attempt_at: Instant | None
     created_at: Instant
     completed_at: Instant | None
+    replay_id: str | UnsetType = UNSET
     attempts: tuple[AttemptView, ...] | UnsetType = UNSET
 
 
@@ -116,6 +117,7 @@ def delivery_view(delivery: Delivery, attempts: Sequence[Attempt] | None = None)
         next_attempt_at=delivery.next_attempt_at,
         created_at=delivery.created_at,
         completed_at=delivery.completed_at,
+        replay_id=UNSET if delivery.replay_id is None else delivery.replay_id,
         attempts=UNSET if attempts is None else tuple(_attempt(attempt) for attempt in attempts),
     )
 

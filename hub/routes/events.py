@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from executor.domain.errors import Code, Invalid, NotFound, Problem
-from executor.domain.values import Instant
+from executor.domain.values import Instant, is_ulid
 from executor.domain.workflow import WorkflowRow
 from executor.ports import EventQuery, Recorded
 from hub.envelope import Answer, Page
@@ -26,13 +26,14 @@ Position = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class StreamEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`since` is a position, exclusive; 0 is the beginning, none the head. `token` is for browsers, whose EventSource
-    cannot send a header."""
+    """`since` is a position, exclusive; 0 is the beginning, none the head, or a replay's beginning. `token` is for
+    browsers, whose EventSource cannot send a header."""
 
     since: Position | None = None
     types: tuple[str, ...] = ()
     workflow_id: str | None = None
     execution_id: str | None = None
+    replay_id: str | None = None
     token: str | None = None
 
     def __repr__(self) -> str:
@@ -104,7 +105,9 @@ async def _read(call: Call[NoBody, ListEvents], query: EventQuery) -> list[Recor
 async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
     """Follow events as server-sent events, from a position on."""
     query, head = call.query, await call.hub.store.log.refresh()
-    key = await _channel(call)
+    key, begins = await _channel(call), head
+    if key.channel is Channel.REPLAY:
+        begins = await _beginning(call, key)
     after, field = _last_event_id(call.headers.get("last-event-id")), LAST_EVENT_ID
     if after is None:
         after, field = query.since, "since"
@@ -113,7 +116,7 @@ async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
             [Problem(Code.INVALID_POSITION, f"position {after} is beyond the head of the log, {head}", field)]
         )
     types = frozenset(wanted_types(query.types)) or None
-    return call.hub.streams.response(call.principal, key, head if after is None else after, types)
+    return call.hub.streams.response(call.principal, key, begins if after is None else after, types)
 
 
 def _last_event_id(text: str | None) -> int | None:
@@ -129,6 +132,8 @@ def _last_event_id(text: str | None) -> int | None:
 async def _channel(call: Call[NoBody, StreamEvents]) -> Key:
     """Raises `NotFound` for an execution or a workflow that is not the organization's: nothing would ever come."""
     query, reads = call.query, call.hub.store.reads
+    if query.replay_id is not None:
+        return Key(call.organization_id, Channel.REPLAY, query.replay_id)
     if query.execution_id is not None:
         row = await execution_row(reads, query.execution_id, call.organization_id)
         if query.workflow_id not in (None, row.workflow_id):
@@ -138,6 +143,18 @@ async def _channel(call: Call[NoBody, StreamEvents]) -> Key:
         found = await workflow_row(reads, query.workflow_id, call.organization_id)
         return Key(call.organization_id, Channel.WORKFLOW, found.id)
     return Key(call.organization_id, Channel.EVENTS, ANY)
+
+
+async def _beginning(call: Call[NoBody, StreamEvents], key: Key) -> int:
+    """Raises `NotFound` for a replay that has no channel here, `Invalid` beside other filters."""
+    others = [name for name in ("workflow_id", "execution_id") if getattr(call.query, name) is not None]
+    if others:
+        said = "a replay has its own filters; leave this out beside 'replay_id'"
+        raise Invalid([Problem(Code.VALIDATION_ERROR, said, name) for name in others])
+    begins = await call.hub.streams.replays.begins(key) if is_ulid(key.id) else None
+    if begins is None:
+        raise NotFound("replay", key.id)
+    return begins
 
 
 @RESOURCE.route("GET", "/events/{position}", needs="event.read")

@@ -19,6 +19,8 @@ from executor.domain.values import Instant, seconds_between
 from executor.ports import Clock, EventLog
 from hub.auth.principal import Principal
 from hub.feed import Feed, Key, Subscription
+from hub.messages import Channel
+from hub.replayed import ReplayChannels
 from hub.socket import protocol, requests
 from hub.socket.outbox import Outbox
 from hub.socket.protocol import CloseCode, Outputs, Protocol
@@ -50,9 +52,10 @@ class Doors:
         authenticate: Authenticate,
         exists: Exists,
         is_lost: IsLost,
+        replays: ReplayChannels,
         clock: Clock,
     ) -> None:
-        self.feed, self.log, self.clock = feed, log, clock
+        self.feed, self.log, self.replays, self.clock = feed, log, replays, clock
         self.authenticate, self.exists, self.is_lost = authenticate, exists, is_lost
 
 
@@ -143,18 +146,23 @@ class Connection:
 
     async def _check_resource(self, check: protocol.CheckResource, key: Key) -> None:
         is_there, is_lost, since = True, False, check.request.since
+        begins = None
         try:
-            if protocol.needs_check(key):
+            if key.channel is Channel.REPLAY:
+                begins = await self._doors.replays.begins(key)
+                is_there = begins is not None
+            elif protocol.needs_check(key):
                 is_there = await self._doors.exists(str(key.channel), key.id, key.organization_id)
             if since is not None and since > self._doors.log.head:
                 # The client may have it from another process, which is ahead of this one.
                 await self._doors.log.refresh()
-            if since is not None and since <= self._doors.log.head:
+            if begins is None and since is not None and since <= self._doors.log.head:
                 is_lost = await self._doors.is_lost(key, since)
         except Unavailable:
             self._do(self._protocol.resource_unknown(check))
             return
-        self._do(self._protocol.resource_checked(check, is_there, self._doors.log.head, is_lost=is_lost))
+        head = self._doors.log.head
+        self._do(self._protocol.resource_checked(check, is_there, head, is_lost=is_lost, begins=begins))
 
     def _do(self, outputs: Outputs) -> None:
         """Does what needs no waiting, in one step of the loop."""
@@ -162,6 +170,9 @@ class Connection:
             match output:
                 case protocol.Send(message):
                     self._outbox.send(message)
+                case protocol.Listen(key, after, types) if key.channel is Channel.REPLAY:
+                    replayed = self._doors.replays.subscribe(key, self._outbox, after=after, types=types)
+                    self._subscriptions[key] = replayed
                 case protocol.Listen(key, after, types, is_lost):
                     feed = self._doors.feed
                     subscribed = feed.subscribe(key, self._outbox, after=after, types=types, is_lost=is_lost)

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from executor.ports import Clock, EventLog, Recorded
 from hub.feed import Feed
+from hub.replayed import ReplayChannels
 from hub.socket.connection import CLOSE_SECONDS, Authenticate, Connection, Doors, Exists, IsLost
 from hub.socket.protocol import CloseCode
 
@@ -35,10 +36,11 @@ class Sockets:
         authenticate: Authenticate,
         exists: Exists,
         is_lost: IsLost,
+        replays: ReplayChannels,
         clock: Clock,
         allowed_origins: Sequence[str] = (),
     ) -> None:
-        self._doors = Doors(feed, log, authenticate, exists, is_lost, clock)
+        self._doors = Doors(feed, log, authenticate, exists, is_lost, replays, clock)
         self._allowed_origins = frozenset(allowed_origins)
         self._open: set[Connection] = set()
         self._is_closing = False

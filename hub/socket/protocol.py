@@ -43,6 +43,7 @@ _PERMISSIONS: Final = {
     Channel.EXECUTION: "execution.read",
     Channel.WORKFLOW: "workflow.read",
     Channel.EVENTS: "event.read",
+    Channel.REPLAY: "event.read",
 }
 
 
@@ -168,9 +169,12 @@ class Protocol:
             welcome = replies.Welcome(self._connection_id, self._epoch, head, self._limits, request.reply_to)
         return [self._send(welcome), *self._withdraw_forbidden(principal)]
 
-    def resource_checked(self, check: CheckResource, is_there: bool, head: int, *, is_lost: bool = False) -> Outputs:
+    def resource_checked(
+        self, check: CheckResource, is_there: bool, head: int, *, is_lost: bool = False, begins: int | None = None
+    ) -> Outputs:
         """Subscribes, anew where the channel was subscribed to; a refusal leaves an older subscription alone.
-        `is_lost` says that some of what the channel had after `since` was archived."""
+        `is_lost` says that some of what the channel had after `since` was archived; `begins` is the position after
+        which the channel has anything, where that is not the head."""
         if self.state is State.CLOSED:
             return []
         key, request = check
@@ -178,7 +182,9 @@ class Protocol:
             said = f"{key.channel} '{key.id}' was not found"
             return [self._error(request.reply_to, Problem(Code.RESOURCE_NOT_FOUND, said, f"{key.channel}_id"))]
         is_other_log = request.epoch is not None and request.epoch != self._epoch
-        after = head if request.since is None or is_other_log else request.since
+        after = head if begins is None else begins
+        if request.since is not None and not is_other_log:
+            after = request.since
         if after > head:
             said = f"position {after} is beyond the head of the log, {head}"
             return [self._error(request.reply_to, Problem(Code.INVALID_POSITION, said, "since"))]

@@ -88,6 +88,11 @@ class _Events(Struct, forbid_unknown_fields=True):
     channel: str
 
 
+class _Replay(Struct, forbid_unknown_fields=True):
+    channel: str
+    replay_id: str
+
+
 class _Wish(Struct, forbid_unknown_fields=True):
     """What any subscription may say beside its channel and its key."""
 
@@ -167,12 +172,14 @@ def _target(data: dict[str, Any]) -> tuple[Channel, str]:
             id, key = _convert(data, _Execution).execution_id, "execution_id"
         case Channel.WORKFLOW:
             id, key = _convert(data, _Workflow).workflow_id, "workflow_id"
+        case Channel.REPLAY:
+            id, key = _convert(data, _Replay).replay_id, "replay_id"
         case Channel.EVENTS:
             _convert(data, _Events)
             return Channel.EVENTS, ANY
         case _:
             raise _no_channel(name)
-    if id != ANY and not is_ulid(id):
+    if not is_ulid(id) and (id != ANY or name == Channel.REPLAY):
         raise _Wrong(Code.RESOURCE_NOT_FOUND, f"{name} '{id[:64]}' was not found", key)
     return Channel(name), id
 

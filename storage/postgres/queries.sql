@@ -256,13 +256,30 @@ SELECT wanted.id,
 FROM unnest($1::text[]) AS wanted (id);
 
 -- name: due_of_endpoints
--- Of each endpoint as many as it has room for: what came due first, first; of one moment, in the log's order.
+-- Of each endpoint as many as it has room for: what came due first, first; of one moment, in the log's order. What is
+-- replayed goes one at a time, one replay after another, and only in room that what is live leaves: what is being sent
+-- is not due.
 SELECT due.id, due.due_at, due.position
 FROM unnest($1::text[], $2::bigint[]) AS wanted (id, free)
 CROSS JOIN LATERAL (
-    SELECT id, due_at, position FROM deliveries
-    WHERE webhook_id = wanted.id AND due_at <= $3 AND shard = $4 AND coalesce(position, 0) <= $5
-    ORDER BY due_at, position NULLS FIRST, id
+    SELECT id, due_at, position
+    FROM (
+        (SELECT 1 AS turn, id, due_at, position FROM deliveries
+         WHERE webhook_id = wanted.id AND due_at <= $3 AND shard = $4 AND coalesce(position, 0) <= $5
+           AND replay_id IS NULL
+         ORDER BY due_at, position NULLS FIRST, id
+         LIMIT wanted.free)
+        UNION ALL
+        (SELECT 2 AS turn, id, due_at, position
+         FROM (
+            SELECT id, due_at, position, shard FROM deliveries
+            WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
+            ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
+            LIMIT 1
+         ) AS oldest
+         WHERE due_at <= $3 AND shard = $4 AND coalesce(position, 0) <= $5)
+    ) AS either
+    ORDER BY turn
     LIMIT wanted.free
 ) AS due;
 

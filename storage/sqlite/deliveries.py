@@ -137,12 +137,20 @@ def _claim(
         if of[webhook_id].ordered:
             rows = [] if under_way else _next_in_order(db, webhook_id, now, shard, through)
         else:
-            rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, through, free)).fetchall()
+            rows = _next(db, webhook_id, now, shard, through, free)
         due += ((due_at, position or 0, id) for id, due_at, position in rows)
     ids = [id for _, _, id in sorted(set(due))[:limit]]
     select_in(db, queries()["take"], ids, lease_until)
     taken = {delivery.id: delivery for delivery in _deliveries(db, ids)}
     return [taken[id] for id in ids]
+
+
+def _next(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int, through: int, free: int) -> list[Any]:
+    """What is live, as many as there is room for; of what is replayed one at a time, in room that is left."""
+    rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, through, free)).fetchall()
+    if len(rows) < free:
+        rows += db.execute(queries()["replayed_due_in_order"], (webhook_id, now, shard, through)).fetchall()
+    return rows
 
 
 def _next_in_order(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int, through: int) -> list[Any]:

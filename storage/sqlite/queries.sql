@@ -216,9 +216,9 @@ SELECT wanted.column1,
 FROM (VALUES {rows}) AS wanted;
 
 -- name: due_of_endpoint
--- What came due first, first; of one moment, in the log's order.
+-- What is live: what came due first, first; of one moment, in the log's order.
 SELECT id, due_at, position FROM deliveries
-WHERE webhook_id = ? AND due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?
+WHERE webhook_id = ? AND due_at <= ? AND shard = ? AND coalesce(position, 0) <= ? AND replay_id IS NULL
 ORDER BY due_at, position, id
 LIMIT ?;
 
@@ -232,7 +232,7 @@ SELECT id, due_at, position FROM (
 ) WHERE due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?;
 
 -- name: replayed_due_in_order
--- The same of what is replayed: one replay after another.
+-- The same of what is replayed: one replay after another. What is being sent is not due, so that it is one at a time.
 SELECT id, due_at, position FROM (
     SELECT id, due_at, position, shard FROM deliveries
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NOT NULL

@@ -13,7 +13,7 @@ from executor.domain.values import plus
 from executor.ports import Deliveries, EndpointLimits, Replay, ReplayQuery, Replays, Store
 from tests.contract.conftest import Opener, opened
 from tests.contract.notes import ORG, START, SetClock
-from tests.contract.test_deliveries import ONE_BY_ONE, claim, delivery, ids, settled, status
+from tests.contract.test_deliveries import LEASE, ONE_BY_ONE, claim, delivery, ids, settled, status
 
 
 @pytest.fixture
@@ -69,10 +69,13 @@ async def test_moving_on_writes_deliveries_and_progress_together(ledger: Replays
     assert await ledger.get("R001") == replay(status="running", position=20, processed=2)
     assert await ledger.waiting("R001") == 2
     assert await ledger.waiting("R002") == 0
-    assert [(one.id, one.replay_id) for one in await claim(deliveries)] == [
-        ("R001-011", "R001"),
-        ("R001-013", "R001"),
-    ]
+    (first,) = await claim(deliveries)
+    assert first == replace(
+        replayed(11), status="in_flight", attempt_count=1, next_attempt_at=None, lease_until=LEASE
+    )
+    await deliveries.settle([settled(first, "succeeded")])
+    assert await ledger.waiting("R001") == 1
+    assert ids(await claim(deliveries)) == ["R001-013"]
 
 
 async def test_only_who_knows_where_it_is_moves_it(ledger: Replays, deliveries: Deliveries) -> None:
@@ -91,9 +94,8 @@ async def test_a_cancelled_one_cancels_what_waits_and_moves_no_more(ledger: Repl
     await ledger.add(replay())
     await ledger.advance("R001", 10, 13, 3, [replayed(11), replayed(12), replayed(13)])
     await deliveries.add([delivery(1), replayed(1, "R002")])
-    first, second = await claim(deliveries, EndpointLimits("H", 2, False))
-    assert ids([first, second]) == ["D001", "R002-001"]
-    (sent,) = await claim(deliveries, limit=1)
+    live, sent = await claim(deliveries, EndpointLimits("H", 2, False))
+    assert ids([live, sent]) == ["D001", "R001-011"]
     await deliveries.settle([settled(sent, "succeeded")])
     now = plus(START, 5)
     assert await ledger.end("R001", "cancelled", now)
@@ -140,6 +142,33 @@ async def test_lists_are_newest_first_of_one_organization(ledger: Replays) -> No
     assert await find(offset=3) == ["R001", "R000"]
     assert await ledger.count(ReplayQuery(organization_id=ORG, before_id="R003", limit=1, offset=2)) == 5
     assert await ledger.count(ReplayQuery(organization_id=ORG, status="pending")) == 4
+
+
+async def test_what_is_replayed_goes_one_at_a_time_in_room_that_what_is_live_leaves(
+    ledger: Replays, deliveries: Deliveries
+) -> None:
+    three = EndpointLimits("H", 3, False)
+    await deliveries.add([replayed(1), replayed(2), replayed(1, "R000"), *(delivery(n) for n in range(900, 904))])
+    first = await claim(deliveries, three)
+    assert ids(first) == ["D900", "D901", "D902"]
+    await deliveries.settle([settled(one, "succeeded") for one in first])
+    assert sorted(ids(await claim(deliveries, three))) == ["D903", "R000-001"]
+    assert await claim(deliveries, three) == [], "one replay after another, and of each one at a time"
+    late = plus(START, 60)
+    assert sorted(ids(await claim(deliveries, three, at=late, lease=plus(late, 30)))) == ["D903", "R000-001"]
+
+
+async def test_a_replayed_delivery_that_failed_holds_back_those_behind_it(
+    ledger: Replays, deliveries: Deliveries
+) -> None:
+    await deliveries.add([replayed(1), replayed(2)])
+    (first,) = await claim(deliveries)
+    await deliveries.settle([settled(first, "retrying", plus(START, 60))])
+    assert await claim(deliveries, at=plus(START, 30)) == []
+    (again,) = await claim(deliveries, at=plus(START, 60))
+    assert (again.id, again.attempt_count) == ("R001-001", 2)
+    await deliveries.settle([settled(again, "exhausted")])
+    assert ids(await claim(deliveries, at=plus(START, 60))) == ["R001-002"]
 
 
 async def test_an_ordered_endpoint_gets_what_is_live_before_what_is_replayed(

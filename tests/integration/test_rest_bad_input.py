@@ -27,6 +27,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "POST /webhooks": {"url": "http://127.0.0.1:1/", "events": ["*"]},
     "PUT /webhooks/{id}": {"description": "d"},
     "POST /auth/api-keys": {"name": "n", "role": "admin"},
+    "POST /events/replay": {"target": "channel"},
 }
 
 

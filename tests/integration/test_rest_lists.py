@@ -113,6 +113,17 @@ async def events(client: Client) -> str:
     return "/events"
 
 
+async def replays(client: Client) -> str:
+    for _ in range(COUNT):
+        assert (await client.post("/events/replay", {"target": "channel"})).status == 202
+
+    async def have_ended() -> bool:
+        return [each["status"] for each in (await client.get("/events/replay")).data] == ["completed"] * COUNT
+
+    await until(have_ended)
+    return "/events/replay"
+
+
 LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/workflows": workflows,
     "/workflows/{id}/versions": versions,
@@ -126,6 +137,7 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/auth/api-keys": keys,
     "/components": types,
     "/events": events,
+    "/events/replay": replays,
 }
 UNCOUNTED = {"/events", "/executions/{id}/history", "/webhooks/{id}/deliveries"}
 CURSORS_OF_NUMBERS = {

@@ -27,7 +27,7 @@ class Door:
     """Serves one kind of stream to whoever connects."""
 
     def __init__(self, world: World, heartbeat_seconds: float) -> None:
-        self.streams = Streams(world.feed, world.clock, heartbeat_seconds)
+        self.streams = Streams(world.feed, world.replays, world.clock, heartbeat_seconds)
         self.served: list[EventStream] = []
         self.port = 0
 

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from executor.domain.errors import Unavailable
 from executor.ports import Store
+from hub.replays import ReplayCommands, ReplayTarget, StartReplay
 from tests.integration.receiving import Arrived, Receiver, World, receiving, until, world
 from webhooks.assembly import Webhooks
 
@@ -60,7 +61,9 @@ class Mortal:
 
     def store(self, store: Store) -> Store:
         ledgers = SimpleNamespace(
-            deliveries=_Through(self, store.ledgers.deliveries), leases=_Through(self, store.ledgers.leases)
+            deliveries=_Through(self, store.ledgers.deliveries),
+            leases=_Through(self, store.ledgers.leases),
+            replays=_Through(self, store.ledgers.replays),
         )
         return cast("Store", SimpleNamespace(log=store.log, reads=store.reads, ledgers=ledgers))
 
@@ -264,3 +267,47 @@ async def test_two_processes_keep_the_limit_of_an_endpoint_together(hub: World, 
         await all_arrive(receiver, 40)
     assert most == 3
     assert len(receiver.arrived) == 40
+
+
+@pytest.mark.parametrize("is_restart", [True, False])
+async def test_a_replay_goes_on_where_it_was_after_a_restart_and_in_another_process(
+    brief: World, receiver: Receiver, is_restart: bool
+) -> None:
+    acme = await brief.organization("acme")
+    names = [f"w{number}" for number in range(6)]
+    for name in names:
+        await brief.workflow(acme, name)
+    created = await brief.register(acme, receiver.url, "workflow.*")
+    one, life = mortal(brief)
+    two, replays = brief.fresh(), brief.store.ledgers.replays
+    one.replayer.most_waiting = two.replayer.most_waiting = 1
+
+    async def hang(arrived: Arrived) -> web.StreamResponse:
+        if len(receiver.arrived) == 3:
+            await asyncio.sleep(60)
+        return web.Response()
+
+    receiver.replies = [hang] * 3
+    wish = StartReplay(target=ReplayTarget(webhook_id=created.state.id))
+    job = await ReplayCommands(brief.store).start(acme, wish, brief.clock.new_id(), brief.clock.now())
+    first = [asyncio.create_task(one.run(is_alone=is_restart))]
+    await until(lambda: len(receiver.arrived) == 3)
+    await killed(life, first)
+    left = await replays.get(job.id)
+    assert left is not None
+    assert (left.status, left.processed) == ("running", 3)
+    second = [asyncio.create_task(two.run(is_alone=is_restart))]
+    try:
+
+        async def is_completed() -> bool:
+            found = await replays.get(job.id)
+            return found is not None and found.status == "completed" and found.processed == 6
+
+        await until(is_completed)
+    finally:
+        for task in second:
+            task.cancel()
+        await asyncio.wait(second)
+    arrived = [each.json["data"]["workflow"]["name"] for each in receiver.arrived]
+    assert arrived == [*names[:3], *names[2:]], "what was being sent is sent again, and nothing else"
+    assert receiver.arrived[2].id == receiver.arrived[3].id

@@ -12,9 +12,10 @@ from typing import Any
 from executor.clock import SystemClock
 from executor.domain.events import Event, Failure, apikey, execution
 from executor.domain.values import Progress
-from executor.ports import Aggregate, EventLog, EventQuery, NewEvent, Recorded, StreamAppend
+from executor.ports import Aggregate, EventLog, EventQuery, NewEvent, Recorded, Replays, StreamAppend
 from hub.feed import Feed, Key, Subscription
 from hub.messages import Channel, message
+from hub.replayed import ReplayChannels
 from hub.socket.outbox import Outbox
 from storage.open import open_store
 
@@ -108,11 +109,16 @@ class Author:
 class World:
     """A log, its author, and a feed, which follows the log while `following` is open."""
 
-    def __init__(self, log: EventLog, clock: SystemClock) -> None:
+    def __init__(self, log: EventLog, replays: Replays, clock: SystemClock) -> None:
         self.log = log
         self.clock = clock
+        self._replays = replays
         self.author = Author(log, clock)
         self.feed = Feed(log)
+
+    @property
+    def replays(self) -> ReplayChannels:
+        return ReplayChannels(self.feed, self.log, self._replays, self.clock)
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -180,7 +186,7 @@ async def opened(directory: Path) -> AsyncIterator[World]:
     prefixes = ("execution", "workflow", "apikey")
     store = await open_store(f"sqlite:///{directory}/log.db", [kept(prefix) for prefix in prefixes], clock=clock)
     try:
-        yield World(store.log, clock)
+        yield World(store.log, store.ledgers.replays, clock)
     finally:
         await store.close()
 

@@ -50,7 +50,14 @@ class Hub:
         self.things = {(id, ORGANIZATION) for id in (EXECUTION, OTHER_EXECUTION, WORKFLOW)}
         self.lost: set[tuple[str, int]] = set()
         self.sockets = Sockets(
-            world.feed, world.log, self.authenticate, self.exists, self.is_lost, world.clock, allowed_origins
+            world.feed,
+            world.log,
+            self.authenticate,
+            self.exists,
+            self.is_lost,
+            world.replays,
+            world.clock,
+            allowed_origins,
         )
         self.url = ""
 

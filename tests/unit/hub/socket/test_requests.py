@@ -148,7 +148,7 @@ def test_a_refusal_names_the_message_and_what_there_is() -> None:
     assert isinstance(refused, Refused)
     assert refused.reply_to == "m1"
     assert refused.problem.message == (
-        "channel 'task' cannot be subscribed to yet; there are execution, workflow, events"
+        "channel 'task' cannot be subscribed to yet; there are execution, workflow, events, replay"
     )
 
 
@@ -170,9 +170,10 @@ nearly_right = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {},
             optional={
-                "channel": st.sampled_from(["execution", "workflow", "events", "task"]) | json_values,
+                "channel": st.sampled_from(["execution", "workflow", "events", "replay", "task"]) | json_values,
                 "execution_id": st.just(ID) | st.just("*") | json_values,
                 "workflow_id": st.just(ID) | json_values,
+                "replay_id": st.just(ID) | st.just("*") | json_values,
                 "since": st.integers() | json_values,
                 "epoch": st.text() | json_values,
                 "types": st.lists(st.sampled_from(["*", "execution.*", "x"]) | st.text()) | json_values,
