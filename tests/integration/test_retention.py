@@ -22,6 +22,7 @@ from executor.ports import Stored
 from hub.retention import Archivist, Report
 from storage.retention import read
 from tests.integration.hubs import ROOT, WAITING, Client, Hub, environment, runcast, running, until, up
+from tests.integration.receiving import receiving
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -433,3 +434,25 @@ async def test_a_directory_that_cannot_be_written_blanks_nothing(tmp_path: Path)
     with sqlite3.connect(data_dir / "runcast.db") as db:
         assert db.execute("SELECT count(*) FROM events WHERE data = x''").fetchone() == (0,)
     db.close()
+
+
+async def test_what_was_archived_is_left_out_of_replays(hub: Hub, admin: Client) -> None:
+    gone, kept = await finished(admin), await admin.workflow()
+    await archive(hub, gone)
+    events = await admin.events(types="workflow.*,execution.*,component.*")
+    assert {event["execution_id"] for event in events if event.get("archived")} == {gone}
+    left = [event for event in events if not event.get("archived")]
+    assert left[-1]["workflow_id"] == kept["id"]
+    async with receiving() as receiver:
+        webhook = await admin.webhook(receiver.url, "workflow.*", "execution.*")
+        for target in ("channel", {"webhook_id": webhook["id"]}):
+            body = {"target": target, "types": ["workflow.*", "execution.*"], "to": events[-1]["position"]}
+            id = (await admin.post("/events/replay", body)).data["id"]
+            job = await until(lambda id=id: _completed(admin, id))  # type: ignore[misc]
+            assert job["progress"]["total"] == len(left)
+        assert [got.json["event_id"] for got in receiver.arrived] == [event["id"] for event in left]
+
+
+async def _completed(client: Client, id: str) -> Any:
+    job = (await client.get(f"/events/replay/{id}")).data
+    return job if job["status"] == "completed" else None
