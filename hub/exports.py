@@ -84,7 +84,7 @@ async def export(
     is_gzip = compress if compress is not None else output is not None and output.suffix == ".gz"
     if output is None and is_gzip and sys.stdout.isatty():
         raise InspectError("compressed data is not for a terminal: say --output FILE, or pipe it away")
-    store = await _opened(settings)
+    store = await opened_reader(settings)
     try:
         lines = await _Lines.of(store, selection, form)
         with _written(output) as raw, _compressed(raw, is_gzip) as file:
@@ -95,8 +95,8 @@ async def export(
         await store.close()
 
 
-async def _opened(settings: Settings) -> Reader:
-    """Raises `InspectError`."""
+async def opened_reader(settings: Settings) -> Reader:
+    """The log behind the settings, beside whoever writes it. Raises `InspectError`."""
     url = database_url(settings)
     if not is_postgres(url):
         database_path(settings)

@@ -66,7 +66,7 @@ async def list_events(
                 EventQuery(after=since, types=wanted, execution_id=execution_id, workflow_id=workflow_id, limit=size)
             )
             for recorded in found:
-                _print(recorded, is_terminal)
+                print_event(recorded, is_terminal)
             if len(found) < size:
                 break
             since = found[-1].position
@@ -78,9 +78,10 @@ async def list_events(
         await store.close()
 
 
-def _print(recorded: Recorded, is_terminal: bool) -> None:
+def print_event(recorded: Recorded, is_terminal: bool, replay_id: str | None = None) -> None:
+    """A line to read, or the whole event as JSON, which `replay_id` marks."""
     if not is_terminal:
-        sys.stdout.write(event_json(recorded).decode() + "\n")
+        sys.stdout.write(event_json(recorded, replay_id).decode() + "\n")
         return
     data = msgspec.json.decode(recorded.data) if recorded.data else {"name": "(archived)"}
     what = data.get("component_id") or data.get("workflow_name") or data.get("name") or ""

@@ -14,7 +14,7 @@ from executor.domain.errors import Invalid, Refusal
 from executor.domain.values import Instant
 from executor.ports import Clock, Metadata, Store
 from executor.sealing import SecretKey
-from hub import control
+from hub import control, replay_orders
 from hub.auth.apikeys import new_key
 from hub.keys import check_grant, organization_named
 from hub.keys import create_key as record_key
@@ -36,13 +36,14 @@ class OperatorError(Exception):
 
 class Site(NamedTuple):
     """What a command works on, in the process that holds the store. `forget_key` lets go of an organization's data
-    key wherever that process has it."""
+    key wherever that process has it; `is_served` where that process is a hub."""
 
     settings: Settings
     store: Store
     clock: Clock
     secret_key: SecretKey
     forget_key: Callable[[str], None] = lambda organization_id: None
+    is_served: bool = False
 
 
 async def asked(settings: Settings, command: str, **wish: Any) -> Any:
@@ -118,6 +119,23 @@ async def _new_key(site: Site, *, name: str) -> None:
     site.forget_key(await make_key(site.store.ledgers.organizations, site.secret_key, name))
 
 
+async def _start_replay(site: Site, **wish: Any) -> Any:
+    return await replay_orders.start(site.store, site.clock, **wish) | _served(site)
+
+
+async def _show_replay(site: Site, *, id: str) -> Any:
+    return await replay_orders.show(site.store, id=id) | _served(site)
+
+
+async def _cancel_replay(site: Site, *, id: str) -> Any:
+    return await replay_orders.cancel(site.store, site.clock, id=id) | _served(site)
+
+
+def _served(site: Site) -> dict[str, bool]:
+    """Whether somebody may be there who does what is written: who shares a store is not known."""
+    return {"is_served": site.is_served or site.store.is_shared}
+
+
 Perform = Callable[..., Awaitable[Any]]
 
 COMMANDS: Mapping[str, Perform] = {
@@ -126,6 +144,9 @@ COMMANDS: Mapping[str, Perform] = {
     "list_organizations": _list_organizations,
     "forget_key": _forget_key,
     "new_key": _new_key,
+    "start_replay": _start_replay,
+    "show_replay": _show_replay,
+    "cancel_replay": _cancel_replay,
 }
 """By name, what is done with a `Site` and the fields of a wish; the answer is JSON."""
 

@@ -158,7 +158,7 @@ class Process:
 
     def _site(self) -> Site:
         forget = self._services.sealer.forget if self._services is not None else lambda organization_id: None
-        return Site(self._settings, self._store, self._clock, self._key, forget)
+        return Site(self._settings, self._store, self._clock, self._key, forget, is_served=True)
 
 
 @contextlib.asynccontextmanager

@@ -72,7 +72,8 @@ class Replays(Protocol):
         `since`: another process does it."""
 
     async def end(self, id: str, status: str, now: Instant, error: str | None = None) -> bool:
-        """Ends a replay and cancels what waits of its deliveries, in one transaction. False where it had ended."""
+        """Ends a replay and cancels what waits of its deliveries, which so were not processed, in one transaction.
+        False where it had ended."""
 
     async def waiting(self, id: str) -> int:
         """How many of its deliveries have not ended."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hub.commands.options import DataDir, fail, settings_from
+from hub.commands.options import DataDir, fail, nobody_reads, settings_from
 from hub.export_options import Compression, Form
 
 app = typer.Typer(no_args_is_help=True, help="Read the log, prove it, and carry it from hub to hub.")
@@ -146,10 +145,56 @@ def verify(
     raise typer.Exit(0 if proof.flaw is None else 1)
 
 
+@app.command()
+def replay(
+    webhook: Annotated[str | None, typer.Option(help="Send it to this webhook; its id.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print its events, and give it a channel for subscribers.")
+    ] = False,
+    first: Annotated[
+        str | None, typer.Option("--from", help="A position or a time, inclusive.", show_default="the beginning")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="A position or a time, inclusive.", show_default="the head")
+    ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these types, such as 'execution.*,*.failed'.", show_default="all, or the webhook's own"
+        ),
+    ] = None,
+    execution: Annotated[str | None, typer.Option(help="Only this execution's.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only this workflow's and its executions'.")] = None,
+    organization: Annotated[
+        str | None, typer.Option(help="Whose; its id or name.", show_default="the webhook's, or the only one")
+    ] = None,
+    cancel: Annotated[str | None, typer.Option(help="End the replay with this id instead.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Replay a span of the log, to a webhook or to be followed. Works beside a running hub.
+
+    Every delivery and message of it is marked; nobody else hears of it. The hub does it, also once this command is
+    gone: Ctrl-C leaves it running, --cancel ends it.
+    """
+    if sum((webhook is not None, follow, cancel is not None)) != 1:
+        fail("say one of --webhook ID, --follow, --cancel ID", 2)
+    from hub.commands import replay as job
+
+    settings = settings_from(data_dir=data_dir)
+    if cancel is not None:
+        job.cancel(settings, cancel)
+        return
+    wish = {
+        "organization": organization,
+        "webhook_id": webhook,
+        "first": first,
+        "last": last,
+        "types": split(types),
+        "execution_id": execution,
+        "workflow_id": workflow,
+    }
+    job.start(settings, wish)
+
+
 def split(types: str | None) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in (types or "").split(","))))
-
-
-def nobody_reads() -> None:
-    """Whoever read has read enough; Python must not complain about the rest at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -36,3 +37,8 @@ def settings_from(**options: Any) -> Settings:
         return from_environment(os.environ, **options)
     except SettingsError as error:
         fail(f"the settings are wrong\n{error}", 2)
+
+
+def nobody_reads() -> None:
+    """Whoever read has read enough; Python must not complain about the rest at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -383,7 +383,12 @@ WHERE id = $1 AND position = $2 AND completed_at IS NULL
 RETURNING true;
 
 -- name: replay_end
-UPDATE replays SET status = $2, completed_at = $3, error = $4 WHERE id = $1 AND completed_at IS NULL RETURNING true;
+-- What waits is cancelled with it, and so was not processed.
+UPDATE replays
+SET status = $2, completed_at = $3, error = $4,
+    processed = processed - (SELECT count(*) FROM deliveries WHERE replay_id = $1 AND due_at IS NOT NULL)
+WHERE id = $1 AND completed_at IS NULL
+RETURNING true;
 
 -- name: replay_waiting
 SELECT count(*) FROM deliveries WHERE replay_id = $1 AND due_at IS NOT NULL;

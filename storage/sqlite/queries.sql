@@ -313,7 +313,11 @@ UPDATE replays SET status = 'running', position = ?, processed = processed + ?
 WHERE id = ? AND position = ? AND completed_at IS NULL;
 
 -- name: replay_end
-UPDATE replays SET status = ?, completed_at = ?, error = ? WHERE id = ? AND completed_at IS NULL;
+-- What waits is cancelled with it, and so was not processed.
+UPDATE replays
+SET status = ?, completed_at = ?, error = ?,
+    processed = processed - (SELECT count(*) FROM deliveries WHERE replay_id = replays.id AND due_at IS NOT NULL)
+WHERE id = ? AND completed_at IS NULL;
 
 -- name: replay_waiting
 SELECT count(*) FROM deliveries WHERE replay_id = ? AND due_at IS NOT NULL;

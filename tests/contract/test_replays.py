@@ -104,7 +104,7 @@ async def test_a_cancelled_one_cancels_what_waits_and_moves_no_more(ledger: Repl
     assert await status(deliveries, "R001-012") == "cancelled"
     assert await status(deliveries, "D001") == "in_flight"
     assert await ledger.waiting("R002") == 1
-    ended = replay(status="cancelled", position=13, processed=3, completed_at=now)
+    ended = replay(status="cancelled", position=13, processed=1, completed_at=now)
     assert await ledger.get("R001") == ended
     assert not await ledger.advance("R001", 13, 14, 1, [replayed(14)])
     assert not await ledger.end("R001", "completed", plus(START, 9), "late")

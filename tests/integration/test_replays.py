@@ -206,6 +206,7 @@ async def test_a_cancelled_replay_sends_no_more(
         assert (shown["status"], shown["progress"]["processed"], shown["progress"]["total"]) == ("running", 0, None)
         answer = await admin.post(f"/events/replay/{started['id']}/cancel")
         assert (answer.status, answer.data["status"]) == (200, "cancelled")
+        assert answer.data["progress"]["processed"] == 0
     again = await admin.post(f"/events/replay/{started['id']}/cancel")
     assert (again.status, again.fields) == (409, ["status"])
     assert "cancelled already" in again.json["message"]
