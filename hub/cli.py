@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import data, events, keys, migrate, organizations, retention, roles
+from hub.commands import data, events, keys, migrate, organizations, projections, retention, roles
 from hub.commands.options import DataDir, Host, Port, settings_from
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(data.app)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
 app.add_typer(organizations.app, name="organizations")
+app.add_typer(projections.app, name="projections")
 app.add_typer(retention.app, name="retention")
 
 

@@ -19,7 +19,8 @@ from executor.domain.errors import Refusal
 from hub.places import clear, socket_path
 
 Command = Callable[[dict[str, Any]], Awaitable[Any]]
-_LONGEST_LINE = 64 * 1024
+_LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes: a repair may be a row with a large document. Only the owner of the data can ask."""
 _NAME = "control.sock"
 
 

@@ -20,11 +20,12 @@ from executor.clock import SystemClock
 from executor.domain.errors import Unavailable
 from executor.ports import HELD, IMPORTING, Organization, Stored
 from executor.sealing import SecretKey, Unsealable
+from hub.aggregates import AGGREGATES
 from hub.credentials import secret_key
 from hub.export_forms import form_of, read
 from hub.export_options import Form
 from hub.settings import Settings
-from hub.wiring import AGGREGATES, database_url, usable
+from hub.wiring import database_url, usable
 from storage.codec import GENESIS, Link
 from storage.copying import follow
 from storage.errors import Broken, StorageError

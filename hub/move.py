@@ -13,13 +13,15 @@ from msgspec import Struct
 from executor.clock import SystemClock
 from executor.domain.errors import Unavailable
 from executor.ports import HELD, IMPORTING, MOVED
+from hub.aggregates import AGGREGATES
 from hub.backup import KEPT, copy_private
 from hub.settings import Settings
-from hub.wiring import AGGREGATES, database_url
+from hub.wiring import database_url
 from storage.codec import GENESIS, Link
 from storage.copying import CARRIED, Table, follow, proved
 from storage.errors import Broken, StorageError
 from storage.open import OpenedStore, is_postgres, open_store, sqlite_path
+from storage.projections import noted_revisions, projections
 
 _HALF: Final = "a move into it was not finished"
 _PAGE: Final = 200
@@ -62,6 +64,8 @@ async def move(settings: Settings, to: str) -> Moved:
                 rows = 0
                 for table in CARRIED:
                     rows += await _carry_table(source, target, table)
+                made = noted_revisions(projections(AGGREGATES).values(), await source.projections.notes())
+                await target.projections.note(made)
                 await _prove(target, head)
                 _carry_keys(settings, to)
                 # First this one ends, then the other begins: never both.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+import functools
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ from hub.retention import Archivist, before
 from hub.settings import Settings
 from hub.times import parse_time
 from hub.wiring import opened_store
+from storage.differences import decode_repairs
 from storage.errors import Locked, StorageError
 from storage.open import sqlite_path
 
@@ -68,6 +72,34 @@ async def asked(settings: Settings, command: str, **wish: Any) -> Any:
             raise OperatorError(str(error)) from None
         await asyncio.sleep(_PAUSE_SECONDS)
         waited += _PAUSE_SECONDS
+
+
+Ask = Callable[..., Awaitable[Any]]
+"""(command, **wish), as `asked`."""
+
+
+@contextlib.asynccontextmanager
+async def asking(settings: Settings) -> AsyncIterator[Ask]:
+    """For many commands: all over one opened store, or each through the hub that has it. Raises `OperatorError`."""
+    _require_data(settings)
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            store, secret_key = await stack.enter_async_context(opened_store(settings, clock))
+        except Locked:
+            yield functools.partial(asked, settings)
+            return
+        except (Refusal, StorageError) as error:
+            raise OperatorError(str(error)) from None
+        site = Site(settings, store, clock, secret_key)
+
+        async def ask(command: str, **wish: Any) -> Any:
+            try:
+                return await COMMANDS[command](site, **wish)
+            except Refusal as error:
+                raise OperatorError(str(error)) from None
+
+        yield ask
 
 
 def _require_data(settings: Settings) -> None:
@@ -136,6 +168,18 @@ def _served(site: Site) -> dict[str, bool]:
     return {"is_served": site.is_served or site.store.is_shared}
 
 
+async def _repair(site: Site, *, repairs: str) -> list[str]:
+    """`repairs` are encoded, as base64; answers the streams that were left alone."""
+    return await site.store.projections.repair(decode_repairs(b64decode(repairs)))
+
+
+async def _note(site: Site, *, notes: dict[str, str | None]) -> dict[str, str]:
+    """Answers all notes of rebuilds that there are then."""
+    if notes:
+        await site.store.projections.note(notes)
+    return await site.store.projections.notes()
+
+
 Perform = Callable[..., Awaitable[Any]]
 
 COMMANDS: Mapping[str, Perform] = {
@@ -147,6 +191,8 @@ COMMANDS: Mapping[str, Perform] = {
     "start_replay": _start_replay,
     "show_replay": _show_replay,
     "cancel_replay": _cancel_replay,
+    "repair": _repair,
+    "note": _note,
 }
 """By name, what is done with a `Site` and the fields of a wish; the answer is JSON."""
 

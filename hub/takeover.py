@@ -5,8 +5,9 @@ from __future__ import annotations
 from executor.clock import SystemClock
 from executor.domain.errors import Unavailable
 from hub import control, held
+from hub.aggregates import AGGREGATES
 from hub.settings import Settings
-from hub.wiring import AGGREGATES, database_url
+from hub.wiring import database_url
 from storage.errors import Locked, StorageError
 from storage.open import open_store
 

@@ -7,20 +7,18 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
+import structlog
 from redis.asyncio import Redis
 
 from executor.attempt import Attempts
 from executor.components.registry import Registry
-from executor.domain import workflow
-from executor.domain.execution import rows as execution
 from executor.egress import Egress
 from executor.engine import TTL_SECONDS, Engine
-from executor.ports import Aggregate, Clock, Store
+from executor.ports import Clock, Store
 from executor.sealing import Sealer, SecretKey
-from hub.auth import apikeys
+from hub.aggregates import AGGREGATES
 from hub.auth.authenticate import Authenticator
 from hub.credentials import ensure_secret_key
 from hub.feed import Feed
@@ -38,17 +36,11 @@ from hub.socket.endpoint import Sockets
 from hub.sse import Streams
 from storage.errors import StorageError
 from storage.open import open_store
-from webhooks import delivery, endpoint
+from storage.projections import projections, stale
 from webhooks.assembly import Webhooks
 from webhooks.doorbell import Doorbell
 
-AGGREGATES: tuple[Aggregate[Any], ...] = (
-    workflow.AGGREGATE,
-    execution.AGGREGATE,
-    apikeys.AGGREGATE,
-    endpoint.AGGREGATE,
-    delivery.AGGREGATE,
-)
+_logger = structlog.get_logger(__name__)
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
@@ -93,6 +85,8 @@ async def opened(
     settings: Settings, clock: Clock, store: Store, key: SecretKey, redis_url: str, roles: Roles = ALL
 ) -> AsyncIterator[Services]:
     """A process of a hub over an opened store: all parts are made, those of its roles run while this is open."""
+    if tables := stale(projections(AGGREGATES).values(), await store.projections.notes()):
+        _logger.warning("rows.stale", tables=tables, hint="an earlier version's; 'runcast migrate' rebuilds them")
     async with contextlib.AsyncExitStack() as stack:
         sealer = Sealer(key, store.ledgers.organizations)
         egress = Egress(egress_networks(settings, roles), user_agent=f"Runcast/{VERSION}")

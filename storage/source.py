@@ -6,14 +6,18 @@ Proofs and rebuilds read so, off the hub's process, since what burns CPU there w
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol
 
 from storage.codec import Link
 from storage.open import is_postgres, sqlite_path
+from storage.projections import Projection, Span
 
 Chunk = Sequence[tuple[Any, ...]]
 """Some events with the columns of `Stored`, as plain tuples."""
+
+FOLDED: Final = "stream, version, type, schema, time, organization_id, data, metadata"
+"""What a fold needs of events."""
 
 
 class Source(Protocol):
@@ -28,6 +32,22 @@ class Source(Protocol):
     def events(self, after: int, through: int) -> AsyncGenerator[Chunk, None]:
         """The events after a position (exclusive) through another (inclusive), in order. Raises `Broken` at one that
         cannot be read at all."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[None]:
+        """What is read within it is of one moment."""
+
+    async def borders(self, after: str | None, size: int) -> list[str]:
+        """Names of streams after one that cut the log into spans of some `size` events each."""
+
+    def streams(self, span: Span) -> AsyncGenerator[Chunk, None]:
+        """The events of the streams in a span, stream by stream and each in order, with the columns of `FOLDED`.
+        Within a snapshot."""
+
+    async def rows(self, projection: Projection, span: Span) -> list[tuple[Any, ...]]:
+        """The rows of a table whose owners are in a span."""
+
+    async def notes(self) -> dict[str, str]:
+        """As `ports.Projections` has them."""
 
     async def close(self) -> None: ...
 

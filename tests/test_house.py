@@ -14,6 +14,7 @@ from executor.domain.aggregate import Row
 from executor.domain.events import CATALOGUE, Event, Fact, Stamp, apikey, webhook
 from executor.domain.values import Instant, RetryPolicy
 from executor.ports import Metadata, Recorded
+from hub.aggregates import AGGREGATES
 from hub.app import AT_THE_ROOT, OPERATIONS, PREFIXES, create_app
 from hub.auth.apikeys import ApiKeyRow
 from hub.auth.permissions import PERMISSIONS, ROLES
@@ -21,9 +22,10 @@ from hub.errors import STATUS
 from hub.logs import log_entry
 from hub.messages import MESSAGES
 from hub.operation import ANYBODY, OPEN
-from hub.wiring import AGGREGATES
 from storage.copying import CARRIED, LEFT_BEHIND
+from storage.projections import projections
 from storage.sqlite.migrate import migrate
+from tests.integration.carrying import FOLDED
 from webhooks.endpoint import WebhookRow
 
 NOW = Instant("2026-01-31T12:00:00.000Z")
@@ -74,6 +76,12 @@ def test_roles_hold_known_permissions() -> None:
 
 def test_every_refusal_of_a_client_has_a_status() -> None:
     assert all(400 <= status < 500 or status == 503 for status in STATUS.values())
+
+
+def test_every_row_is_of_one_aggregate() -> None:
+    kinds = [kind for aggregate in AGGREGATES for kind in aggregate.kinds]
+    assert sorted(kind.table for kind in kinds) == sorted({row.table for row in rows()})
+    assert set(projections(AGGREGATES)) == set(FOLDED)
 
 
 def rows() -> list[type[Row]]:

@@ -124,5 +124,4 @@ AGGREGATE: Aggregate[Spent] = Aggregate(
     initial=Spent,
     evolve=evolve,
     rows=lambda before, after: (),
-    name=lambda state: None,
 )

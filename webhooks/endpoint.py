@@ -258,5 +258,5 @@ def state_of(row: WebhookRow) -> State:
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="webhook", initial=initial, evolve=evolve, rows=rows, name=lambda state: None
+    prefix="webhook", initial=initial, evolve=evolve, rows=rows, kinds=(WebhookRow,)
 )

@@ -13,14 +13,20 @@ from executor.domain.events import Fact
 class Row(Struct, frozen=True, kw_only=True):
     """The whole state of one thing as its table holds it: fields are columns, `document` is JSON bytes.
 
-    `version` is its stream's, so that a rebuild never overwrites a newer row.
+    `version` is its stream's. `revision` counts what the values of the same columns have meant: raise it when they
+    begin to say another thing, and every hub is told to rebuild the table.
     """
 
     table: ClassVar[str]
+    revision: ClassVar[int] = 1
     key: ClassVar[tuple[str, ...]] = ("id",)
 
 
 S = TypeVar("S")
+
+
+def nameless(state: object) -> None:
+    """The name of what never holds one."""
 
 
 class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
@@ -29,10 +35,13 @@ class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
     A stream is named `prefix:id`. `evolve` folds facts into a new state and never changes the one it got.
     `rows(before, after)` are the rows that differ between two states (all of them where `before` is the initial one).
     `name` is what must be unique among all streams while this state holds, such as `workflow:ORG:report`.
+    `kinds` are the types of its rows, whose tables no other aggregate has. Their column `id`, or where they have none
+    the first of their key, is the id in the stream's name.
     """
 
     prefix: str
     initial: Callable[[], S]
     evolve: Callable[[S, Sequence[Fact]], S]
     rows: Callable[[S, S], Sequence[Row]]
-    name: Callable[[S], str | None]
+    name: Callable[[S], str | None] = nameless
+    kinds: tuple[type[Row], ...] = ()

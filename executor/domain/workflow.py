@@ -270,4 +270,6 @@ def name(state: State) -> str | None:
     return f"workflow:{state.organization_id}:{state.name}" if is_held else None
 
 
-AGGREGATE: Aggregate[State] = Aggregate(prefix="workflow", initial=initial, evolve=evolve, rows=rows, name=name)
+AGGREGATE: Aggregate[State] = Aggregate(
+    prefix="workflow", initial=initial, evolve=evolve, rows=rows, name=name, kinds=(WorkflowRow,)
+)

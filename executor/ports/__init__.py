@@ -37,6 +37,9 @@ from executor.ports.log import NewEvent as NewEvent
 from executor.ports.log import Recorded as Recorded
 from executor.ports.log import Stored as Stored
 from executor.ports.log import StreamAppend as StreamAppend
+from executor.ports.projections import NAMES as NAMES
+from executor.ports.projections import Projections as Projections
+from executor.ports.projections import Repair as Repair
 from executor.ports.reads import Claimable as Claimable
 from executor.ports.reads import Contains as Contains
 from executor.ports.reads import Eq as Eq

@@ -10,6 +10,7 @@ from executor.ports.copying import Copying
 from executor.ports.deliveries import Deliveries
 from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations
 from executor.ports.log import EventLog
+from executor.ports.projections import Projections
 from executor.ports.reads import Reads
 from executor.ports.replays import Replays
 from executor.ports.retention import Retention
@@ -35,7 +36,7 @@ class Ledgers(Protocol):
 
 
 class Store(Protocol):
-    """An opened database: the three of one kind, and its end."""
+    """An opened database: its parts, and its end."""
 
     @property
     def log(self) -> EventLog: ...
@@ -45,6 +46,8 @@ class Store(Protocol):
     def ledgers(self) -> Ledgers: ...
     @property
     def copying(self) -> Copying: ...
+    @property
+    def projections(self) -> Projections: ...
 
     @property
     def is_shared(self) -> bool:

@@ -116,4 +116,6 @@ def name(state: State) -> str | None:
     return f"apikey:{state.digest}" if state.digest else None
 
 
-AGGREGATE: Aggregate[State] = Aggregate(prefix="apikey", initial=State, evolve=evolve, rows=rows, name=name)
+AGGREGATE: Aggregate[State] = Aggregate(
+    prefix="apikey", initial=State, evolve=evolve, rows=rows, name=name, kinds=(ApiKeyRow,)
+)

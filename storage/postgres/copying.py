@@ -57,7 +57,7 @@ class PostgresCopying:
 
     async def mark(self, marks: Mapping[str, str | None]) -> None:
         async with self._pool.transaction() as connection:
-            await _set_marks(connection, marks)
+            await set_marks(connection, marks)
 
     async def new_epoch(self) -> str:
         epoch = self._clock.new_id()
@@ -83,7 +83,7 @@ class PostgresCopying:
                     await connection.execute(_sql("organization_add"), *map(outward, astuple(each)))
                 for name, position in (checkpoints or {}).items():
                     await connection.execute(_sql("set_checkpoint"), name, position)
-                await _set_marks(connection, marks or {})
+                await set_marks(connection, marks or {})
         except BaseException:
             self._folding.forget()
             raise
@@ -120,7 +120,7 @@ async def _write_followed(connection: Connection, followed: Followed) -> None:
         await connection.execute(upsertion.sql, *as_columns([astuple(row) for row in rows], upsertion.width))
 
 
-async def _set_marks(connection: Connection, marks: Mapping[str, str | None]) -> None:
+async def set_marks(connection: Connection, marks: Mapping[str, str | None]) -> None:
     for key, value in marks.items():
         if value is None:
             await connection.execute(_sql("drop_meta"), key)

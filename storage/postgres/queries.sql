@@ -5,6 +5,11 @@ SET LOCAL lock_timeout = '10s';
 SET LOCAL idle_in_transaction_session_timeout = '5s';
 SET LOCAL synchronous_commit = on;
 
+-- name: frozen
+-- The same of a transaction that has begun already, and takes the lock for something else than appends.
+SET LOCAL lock_timeout = '10s';
+SET LOCAL idle_in_transaction_session_timeout = '5s';
+
 -- name: lock_log
 -- In a statement of its own: what follows sees everything that was committed before the lock was had.
 SELECT position, time, hash FROM log FOR UPDATE;
@@ -98,6 +103,21 @@ SELECT key, value FROM meta WHERE key = ANY ($1::text[]);
 SELECT column_name::text, data_type::text FROM information_schema.columns
 WHERE table_schema = current_schema() AND table_name = $1
 ORDER BY column_name COLLATE "C";
+
+-- name: border
+-- From the index of (stream, version) alone.
+SELECT stream FROM events WHERE stream > $1 ORDER BY stream, version LIMIT 1 OFFSET $2;
+
+-- name: standing
+-- The version of each stream, -1 where its data was archived; one seek in the index of (stream, version).
+SELECT wanted.stream, coalesce(
+           (SELECT CASE WHEN data = '' THEN -1 ELSE version END
+            FROM events WHERE events.stream = wanted.stream ORDER BY version DESC LIMIT 1), 0
+       )
+FROM unnest($1::text[]) AS wanted (stream);
+
+-- name: notes
+SELECT substr(key, length($1) + 1), value FROM meta WHERE starts_with(key, $1);
 
 -- name: execution_stats
 -- From the indexes of (workflow_id, status, created_at) alone. What was archived still counts.

@@ -20,7 +20,6 @@ from storage.sql import named
 _COLUMNS: Final = ", ".join(Archived.__struct_fields__)
 _TYPES: Final = ["bigint" if kind is int else "text" for kind in kinds(Archived).values()]
 _INSERT: Final = f"INSERT INTO archived_executions ({_COLUMNS}) SELECT * FROM unnest({arrays(_TYPES)})"
-_FROZEN: Final = "SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '5s'"
 
 
 class PostgresRetention:
@@ -40,7 +39,7 @@ class PostgresRetention:
         if not archived:
             return []
         async with self._pool.transaction() as connection:
-            await connection.execute(_FROZEN)
+            await connection.execute(_sql("frozen"))
             # Whoever appends waits: nothing can be added to an execution while it is being looked at.
             await connection.execute(_sql("lock_log"))
             return await _blank(connection, archived)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from storage.errors import WrongDatabase
 from storage.postgres import migrate
 from storage.postgres.batch import Appender
 from storage.postgres.connection import Connection, Pool, connect
-from storage.postgres.copying import PostgresCopying
+from storage.postgres.copying import PostgresCopying, set_marks
 from storage.postgres.deliveries import PostgresDeliveries
 from storage.postgres.errors import ours
 from storage.postgres.ledgers import (
@@ -29,9 +29,11 @@ from storage.postgres.ledgers import (
     PostgresOrganizations,
 )
 from storage.postgres.log import PostgresLog
+from storage.postgres.projections import PostgresProjections
 from storage.postgres.reads import PostgresReads
 from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
+from storage.projections import NOTES, projections, revisions
 from storage.sql import named
 
 _FORMAT: Final = "1"
@@ -52,6 +54,7 @@ class PostgresStore:
         reads: PostgresReads,
         ledgers: PostgresLedgers,
         copying: PostgresCopying,
+        projections: PostgresProjections,
     ) -> None:
         self._pool = pool
         self._exclusive: dict[str, asyncio.Lock] = {}
@@ -59,6 +62,7 @@ class PostgresStore:
         self.reads = reads
         self.ledgers = ledgers
         self.copying = copying
+        self.projections = projections
 
     @asynccontextmanager
     async def exclusively(self, name: str) -> AsyncIterator[None]:
@@ -89,13 +93,14 @@ async def open_postgres(
 
     Raises `WrongDatabase`, `Unavailable`.
     """
+    known, folded = Aggregates(aggregates, codec), projections(aggregates)
     with ours():
         connection = await connect(url)
         try:
-            epoch, head = await _prepare(connection, clock, makes)
+            epoch, head = await _prepare(connection, clock, makes, revisions(folded.values()))
         finally:
             await connection.close()
-    pool, known = Pool(url), Aggregates(aggregates, codec)
+    pool = Pool(url)
     log = PostgresLog(pool, lambda: connect(url), known, Appender(known, clock), codec, epoch, head)
     ledgers = PostgresLedgers(
         PostgresEngines(pool),
@@ -107,7 +112,7 @@ async def open_postgres(
         PostgresRetention(pool),
     )
     copying = PostgresCopying(pool, log, Folding(log, known), clock)
-    return PostgresStore(pool, log, PostgresReads(pool), ledgers, copying)
+    return PostgresStore(pool, log, PostgresReads(pool), ledgers, copying, PostgresProjections(pool, folded))
 
 
 async def migrate_postgres(url: str) -> list[str]:
@@ -123,8 +128,10 @@ async def migrate_postgres(url: str) -> list[str]:
             await connection.close()
 
 
-async def _prepare(connection: Connection, clock: Clock, makes: bool) -> tuple[str, int]:
-    """The log's epoch, which a new log gets here, and its head."""
+async def _prepare(
+    connection: Connection, clock: Clock, makes: bool, revisions: Mapping[str, str]
+) -> tuple[str, int]:
+    """The log's epoch, which a new log gets here, and its head. The rows of an empty log are of these revisions."""
     found = await migrate.check(connection)
     if found == 0 and not makes:
         raise WrongDatabase("there is no hub's data in this database; start one with 'runcast up', or 'runcast web'")
@@ -139,7 +146,10 @@ async def _prepare(connection: Connection, clock: Clock, makes: bool) -> tuple[s
     format = await connection.fetchval(_sql("get_meta"), "format")
     if format != _FORMAT:
         raise WrongDatabase(f"the log has format {format}; this version knows {_FORMAT}: use a newer Runcast")
-    return str(await connection.fetchval(_sql("get_meta"), "epoch")), int(await connection.fetchval(_sql("head")))
+    epoch, head = await connection.fetchval(_sql("get_meta"), "epoch"), await connection.fetchval(_sql("head"))
+    if makes and head == 0:
+        await set_marks(connection, {NOTES + key: value for key, value in revisions.items()})
+    return str(epoch), int(head)
 
 
 def _sql(name: str) -> str:

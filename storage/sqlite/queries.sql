@@ -68,6 +68,19 @@ DELETE FROM meta WHERE key = ?;
 -- name: marks
 SELECT key, value FROM meta WHERE key IN ({values});
 
+-- name: border
+-- From the index of (stream, version) alone.
+SELECT stream FROM events WHERE stream > ? ORDER BY stream, version LIMIT 1 OFFSET ?;
+
+-- name: standing
+-- The version of each stream, -1 where its data was archived; one seek in the index of (stream, version).
+SELECT wanted.column1,
+       (SELECT iif(length(data), version, -1) FROM events WHERE stream = wanted.column1 ORDER BY version DESC LIMIT 1)
+FROM (VALUES {rows}) AS wanted;
+
+-- name: notes
+SELECT substr(key, length(?1) + 1), value FROM meta WHERE substr(key, 1, length(?1)) = ?1;
+
 -- name: execution_stats
 -- From the indexes of (workflow_id, status, created_at) alone. What was archived still counts.
 WITH runs AS (

@@ -1,19 +1,23 @@
 """Long reads of a SQLite log, on the spot: the process that opens this has no event loop that somebody waits for."""
+# ruff: noqa: S608 - tables and columns are the schema's own, checked; every value is a parameter
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from executor.ports import Stored
 from storage.codec import Link
 from storage.errors import Broken
-from storage.source import Chunk
+from storage.projections import Projection, Span
+from storage.source import FOLDED, Chunk
 from storage.sqlite import events
 from storage.sqlite.batch import end_of_chain
 from storage.sqlite.errors import ours
+from storage.sqlite.projections import read_notes
 from storage.sqlite.statements import queries
 from storage.sqlite.store import connect_checked
 
@@ -71,8 +75,50 @@ class SqliteSource:
             self._connection.text_factory = str
         return readable, through
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        with ours():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
+
+    async def borders(self, after: str | None, size: int) -> list[str]:
+        borders: list[str] = []
+        at = (after or "",)
+        with ours():
+            while (at := self._connection.execute(queries()["border"], (*at, size)).fetchone()) is not None:
+                borders.append(at[0])
+        return borders
+
+    async def streams(self, span: Span) -> AsyncGenerator[Chunk, None]:
+        where, params = _within("stream", span)
+        with ours():
+            cursor = self._connection.execute(
+                f"SELECT {FOLDED} FROM events WHERE {where} ORDER BY stream, version", params
+            )
+            while chunk := cursor.fetchmany(_CHUNK):
+                yield chunk
+
+    async def rows(self, projection: Projection, span: Span) -> list[tuple[Any, ...]]:
+        where, params = _within(projection.owner, span)
+        sql = f"SELECT {', '.join(projection.columns)} FROM {projection.table} WHERE {where}"
+        with ours():
+            return self._connection.execute(sql, params).fetchall()
+
+    async def notes(self) -> dict[str, str]:
+        with ours():
+            return read_notes(self._connection)
+
     async def close(self) -> None:
         self._connection.close()
+
+
+def _within(column: str, span: Span) -> tuple[str, list[str]]:
+    bounds = [(f"{column} {sign} ?", value) for sign, value in ((">", span.after), ("<=", span.through))]
+    wanted = [(sql, value) for sql, value in bounds if value is not None]
+    return " AND ".join(sql for sql, _ in wanted) or "true", [value for _, value in wanted]
 
 
 def _decoded(value: Any, is_text: bool) -> Any:

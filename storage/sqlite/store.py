@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,11 +13,12 @@ import structlog
 
 from executor.ports import COPIED, Aggregate, Clock
 from storage.aggregates import Aggregates
-from storage.codec import CODEC, Codec
+from storage.codec import CODEC, GENESIS, Codec
 from storage.copying import Folding
 from storage.errors import WrongDatabase
 from storage.lock import FileLock
-from storage.sqlite.batch import Appender
+from storage.projections import NOTES, projections, revisions
+from storage.sqlite.batch import Appender, end_of_chain
 from storage.sqlite.connection import connect_reader, connect_writer, create_file
 from storage.sqlite.copying import SqliteCopying, SqliteCopySource, set_marks
 from storage.sqlite.deliveries import SqliteDeliveries
@@ -26,6 +27,7 @@ from storage.sqlite.ledgers import SqliteEngines, SqliteKeyUse, SqliteLeases, Sq
 from storage.sqlite.log import LogReader, SqliteLog
 from storage.sqlite.migrate import check, migrate, migrations
 from storage.sqlite.pool import ReadPool
+from storage.sqlite.projections import SqliteProjections
 from storage.sqlite.reads import SqliteReads
 from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.retention import SqliteRetention
@@ -49,6 +51,7 @@ class SqliteStore:
         reads: SqliteReads,
         ledgers: SqliteLedgers,
         copying: SqliteCopying,
+        projections: SqliteProjections,
     ) -> None:
         self._parts = parts
         self.lock = lock
@@ -56,6 +59,7 @@ class SqliteStore:
         self.reads = reads
         self.ledgers = ledgers
         self.copying = copying
+        self.projections = projections
         self._exclusive: dict[str, asyncio.Lock] = {}
 
     is_shared = False
@@ -108,14 +112,14 @@ async def open_for_writing(
     path: Path, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
 ) -> SqliteStore:
     """Makes the file where there is none. Raises `Locked`, `WrongDatabase`, `Unavailable`."""
-    known = Aggregates(aggregates, codec)
+    known, folded = Aggregates(aggregates, codec), projections(aggregates)
     with ExitStack() as undo:
         create_file(path)
         lock = FileLock(path.with_name(path.name + ".lock"))
         undo.callback(lock.release)
         with _opening(path):
             connection = undo.enter_context(closing(connect_writer(path)))
-            epoch = _prepare(connection, clock)
+            epoch = _prepare(connection, clock, revisions(folded.values()))
             reader = undo.enter_context(closing(connect_reader(path)))
             parts = _Parts(reader, ReadPool(path), epoch)
             appender = Appender(known, clock)
@@ -138,7 +142,8 @@ async def open_for_writing(
         SqliteRetention(log.writer, reader, parts.pool),
     )
     copying = SqliteCopying(reader, parts.pool, log, Folding(log, known), appender.forget, clock)
-    return SqliteStore(parts, lock, log, SqliteReads(reader, parts.pool, clock), ledgers, copying)
+    reads, of_rows = SqliteReads(reader, parts.pool, clock), SqliteProjections(log.writer, reader, folded)
+    return SqliteStore(parts, lock, log, reads, ledgers, copying, of_rows)
 
 
 async def open_for_reading(
@@ -193,8 +198,10 @@ def _opening(path: Path) -> Iterator[None]:
         raise translate(error) from error
 
 
-def _prepare(connection: sqlite3.Connection, clock: Clock) -> str:
-    """Brings the schema up to date and answers the log's epoch, which a new log and a copy of one get here."""
+def _prepare(connection: sqlite3.Connection, clock: Clock, revisions: Mapping[str, str]) -> str:
+    """Brings the schema up to date and answers the log's epoch, which a new log and a copy of one get here.
+
+    The rows of an empty log are of these revisions."""
     for name in migrate(connection):
         _log.info("migrated the database", migration=name)
     if sqlite3.sqlite_version_info < _WAL_FIXED_IN:
@@ -205,6 +212,8 @@ def _prepare(connection: sqlite3.Connection, clock: Clock) -> str:
     if epoch is None or _meta(connection, COPIED) is not None:
         epoch = clock.new_id()
         set_marks(connection, {"epoch": epoch, COPIED: None})
+    if end_of_chain(connection) == GENESIS:
+        set_marks(connection, {NOTES + key: value for key, value in revisions.items()})
     connection.execute("COMMIT")
     if format != _FORMAT:
         raise WrongDatabase(f"the log has format {format}; this version knows {_FORMAT}: use a newer Runcast")

@@ -16,26 +16,41 @@ from tests.postgres import PostgresServer
 Opener = Callable[[Path, Clock], Awaitable[Store]]
 """(an empty directory, or one with a store that was closed; a clock) → a store."""
 
+UrlOf = Callable[[Path], Awaitable[str]]
+"""The URL of the database that belongs to a directory."""
+
+
+async def sqlite_url(directory: Path) -> str:
+    return f"sqlite:///{directory}/log.db"
+
 
 async def open_sqlite(directory: Path, clock: Clock) -> Store:
-    return await open_store(f"sqlite:///{directory}/log.db", AGGREGATES, clock=clock, codec=CODEC)
+    return await open_store(await sqlite_url(directory), AGGREGATES, clock=clock, codec=CODEC)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def opener(request: pytest.FixtureRequest) -> AsyncIterator[Opener]:
+async def url_of(request: pytest.FixtureRequest) -> AsyncIterator[UrlOf]:
     if request.param == "sqlite":
-        yield open_sqlite
+        yield sqlite_url
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
     async with AsyncExitStack() as databases:
         urls: dict[Path, str] = {}
 
-        async def open_postgres(directory: Path, clock: Clock) -> Store:
+        async def postgres_url(directory: Path) -> str:
             if directory not in urls:
                 urls[directory] = await databases.enter_async_context(server.database())
-            return await open_store(urls[directory], AGGREGATES, clock=clock, codec=CODEC)
+            return urls[directory]
 
-        yield open_postgres
+        yield postgres_url
+
+
+@pytest.fixture
+def opener(url_of: UrlOf) -> Opener:
+    async def open(directory: Path, clock: Clock) -> Store:
+        return await open_store(await url_of(directory), AGGREGATES, clock=clock, codec=CODEC)
+
+    return open
 
 
 @pytest.fixture

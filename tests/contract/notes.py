@@ -131,6 +131,7 @@ NOTES: Aggregate[Note] = Aggregate(
     evolve=evolve,
     rows=rows,
     name=lambda note: f"note:{note.organization_id}:{note.name}" if note.name is not None else None,
+    kinds=(WorkflowRow,),
 )
 
 
@@ -168,7 +169,7 @@ RUNS: Aggregate[ExecutionRow | None] = Aggregate(
     initial=lambda: None,
     evolve=evolve_run,
     rows=lambda before, after: (after,) if after is not None else (),
-    name=lambda run: None,
+    kinds=(ExecutionRow,),
 )
 
 EXECUTIONS = structs.replace(RUNS, prefix="execution")

@@ -13,10 +13,10 @@ import pytest
 from executor.clock import SystemClock
 from executor.domain.events import apikey
 from executor.ports import NEW, Metadata, NewEvent, StreamAppend
+from hub.aggregates import AGGREGATES
 from hub.auth import apikeys
 from hub.settings import Settings
 from hub.takeover import take_over
-from hub.wiring import AGGREGATES
 from storage.copying import proved
 from storage.open import OpenedStore, open_store
 from tests.integration.hubs import until

@@ -12,9 +12,10 @@ import pytest
 
 from executor.clock import SystemClock
 from executor.ports import IMPORTING
+from hub.aggregates import AGGREGATES
 from hub.move import MoveFailed, move, shown
 from hub.settings import Settings
-from hub.wiring import AGGREGATES, opened_store
+from hub.wiring import opened_store
 from storage.open import OpenedStore, open_store
 from tests.integration.carrying import ALL, live, meta, table
 from tests.integration.hubs import Client, runcast, running, until

@@ -184,5 +184,5 @@ def _component_row(state: State, component: ComponentState) -> ComponentRow:
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="execution", initial=initial, evolve=evolve, rows=rows, name=lambda state: None
+    prefix="execution", initial=initial, evolve=evolve, rows=rows, kinds=(ExecutionRow, ComponentRow)
 )

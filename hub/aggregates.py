@@ -1,0 +1,19 @@
+"""Every kind of stream there is: what stores are opened with, and what a rebuild folds."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from executor.domain import workflow
+from executor.domain.execution import rows as execution
+from executor.ports import Aggregate
+from hub.auth import apikeys
+from webhooks import delivery, endpoint
+
+AGGREGATES: Final[tuple[Aggregate[Any], ...]] = (
+    workflow.AGGREGATE,
+    execution.AGGREGATE,
+    apikeys.AGGREGATE,
+    endpoint.AGGREGATE,
+    delivery.AGGREGATE,
+)
