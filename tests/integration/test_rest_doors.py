@@ -31,6 +31,12 @@ def path_of(operation: Operation, value: str = NOTHING) -> str:
     return head + value + tail.partition("}")[2] if tail else head
 
 
+def asked_of(operation: Operation, value: str = NOTHING) -> str:
+    """The path, and what the operation needs to get to an answer, and a stream to get to the end of one."""
+    query = {"/events/stream": "?unknown=1"}.get(operation.path, "")
+    return path_of(operation, value) + ("?from=1" if operation.path.endswith("/diff") else query)
+
+
 async def things(client: Client) -> dict[str, str]:
     """One of each: what the parts of paths may name."""
     workflow = await client.workflow(WAITING)
@@ -69,7 +75,7 @@ async def test_a_key_with_everything_but_the_permission_is_a_403_that_names_it(
 @pytest.mark.parametrize("operation", CLOSED, ids=named)
 async def test_a_key_with_only_the_permission_passes(hub: Hub, operation: Operation) -> None:
     client = await hub.client(permissions=(operation.needs,))
-    answer = await client.send(operation.method, path_of(operation))
+    answer = await client.send(operation.method, asked_of(operation))
     assert answer.status in (200, 404, 422), answer.body
 
 
@@ -90,8 +96,8 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
         if kind == "components":
             continue
         body = {"workflows": {"name": "x"}}.get(kind) if operation.method == "PUT" else None
-        answer = await stranger.send(operation.method, path_of(operation, ids[kind]), body)
-        unknown = await stranger.send(operation.method, path_of(operation, NOTHING), body)
+        answer = await stranger.send(operation.method, asked_of(operation, ids[kind]), body)
+        unknown = await stranger.send(operation.method, asked_of(operation, NOTHING), body)
         assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"}), named(operation)
         message = answer.errors[0]["message"].replace(ids[kind], NOTHING)
         if kind != "events":
@@ -114,7 +120,7 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
 async def test_ids_that_nothing_has_and_malformed_ones_are_a_404(
     admin: Client, operation: Operation, id: str
 ) -> None:
-    answer = await raw(admin, operation.method, f"/api/v1{path_of(operation, id)}")
+    answer = await raw(admin, operation.method, f"/api/v1{asked_of(operation, id)}")
     assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"})
 
 
