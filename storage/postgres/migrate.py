@@ -45,34 +45,32 @@ async def check(connection: Connection, steps: Sequence[Migration] | None = None
 
 
 async def migrate(connection: Connection, steps: Sequence[Migration] | None = None) -> list[str]:
-    """Runs the steps that are missing, each with its version in one transaction; answers their names.
+    """Runs the steps that are missing, all in one transaction: nobody sees a schema between two. Answers their names.
 
     Raises `WrongDatabase` where the database was written by a newer version, or has tables that are not ours.
     Running it again does nothing.
     """
     steps = migrations() if steps is None else steps
-    done = []
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:
         found = await check(connection, steps)
-        await connection.execute(_TABLE)
-        for step in steps:
-            if step.version > found:
+        missing = [step for step in steps if step.version > found]
+        async with connection.transaction():
+            await connection.execute(_TABLE)
+            for step in missing:
                 await _run(connection, step)
-                done.append(step.name)
     finally:
         if not connection.is_closed():
             await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
-    return done
+    return [step.name for step in missing]
 
 
 async def _run(connection: Connection, step: Migration) -> None:
     try:
-        async with connection.transaction():
-            await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO runcast_migrations (version, name) VALUES ($1, $2)", step.version, step.name
-            )
+        await connection.execute(step.sql)
+        await connection.execute(
+            "INSERT INTO runcast_migrations (version, name) VALUES ($1, $2)", step.version, step.name
+        )
     except (exceptions.DuplicateTableError, exceptions.DuplicateObjectError) as error:
         raise WrongDatabase(
             f"the database has tables that are not Runcast's, give it one of its own: {error}"
