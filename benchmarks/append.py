@@ -256,19 +256,8 @@ def main() -> None:
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     table = Table(title="Durable appends: one event and one row each, flushed before they are acknowledged")
-    for column in (
-        "store",
-        "appenders",
-        "events/s",
-        "p50 ms",
-        "p99 ms",
-        "p99.9 ms",
-        "batch",
-        "raw events/s",
-        "of raw",
-    ):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
-    table.add_column("eventsourcing events/s", justify="right")
     for store in arguments.stores.split(","):
         for appenders in APPENDERS:
             total = arguments.events // (10 if appenders == 1 else 1)
