@@ -170,7 +170,10 @@ def _served(site: Site) -> dict[str, bool]:
 
 async def _repair(site: Site, *, repairs: str) -> list[str]:
     """`repairs` are encoded, as base64; answers the streams that were left alone."""
-    return await site.store.projections.repair(decode_repairs(b64decode(repairs)))
+    try:
+        return await site.store.projections.repair(decode_repairs(b64decode(repairs)))
+    except (ValueError, StorageError) as error:
+        raise OperatorError(f"rows cannot be written: {error}") from None
 
 
 async def _note(site: Site, *, notes: dict[str, str | None]) -> dict[str, str]:

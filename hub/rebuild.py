@@ -23,6 +23,7 @@ from executor.clock import SystemClock
 from executor.domain.errors import Unavailable
 from executor.domain.values import Instant, moment
 from hub.aggregates import AGGREGATES
+from hub.folding import compared
 from hub.inspect import InspectError
 from hub.operator import Ask, OperatorError, asking
 from hub.proof import log_url
@@ -31,7 +32,6 @@ from hub.workers import cpus, workers
 from storage.differences import Compared, Difference, Failure
 from storage.errors import StorageError
 from storage.projections import Span, projections, revisions, span_of, stale
-from storage.rebuild import compare
 from storage.source import opened_source
 
 _SPAN: Final = 4000
@@ -177,7 +177,7 @@ class _Plan(NamedTuple):
         done, calls = self.done, ((url, span, tables) for span in self.spans)
         with workers(processes) as pool:
             ends = iter(self.spans)
-            async for found in pool.in_order(_compare, calls):
+            async for found in pool.in_order(compared, calls):
                 done = min(done + self.size, self.total)
                 yield _Step(next(ends).through, done, found)
                 progress(done, self.total)
@@ -191,11 +191,6 @@ async def _planned(url: str, going: Going | None, size: int) -> _Plan:
     return _Plan(spans, size, min(done, total), total)
 
 
-async def _compare(url: str, span: Span, tables: frozenset[str]) -> Compared:
-    """In a process of its own, which has the aggregates too."""
-    return await compare(url, span, tables, AGGREGATES)
-
-
 async def _settled(ask: Ask, url: str, tables: frozenset[str], found: Compared) -> set[str]:
     """Has the repairs written, again and again for streams that move meanwhile; answers those that never stood still.
 
@@ -204,7 +199,7 @@ async def _settled(ask: Ask, url: str, tables: frozenset[str], found: Compared) 
     left = await _written(ask, found)
     for _ in range(_TRIES):
         left = {
-            stream for moved in left for stream in await _written(ask, await _compare(url, span_of(moved), tables))
+            stream for moved in left for stream in await _written(ask, await compared(url, span_of(moved), tables))
         }
     return left
 

@@ -32,11 +32,12 @@ class Codec:
         self._catalogue = catalogue
         self._upcasters = upcasters
         self._decoders = {name: msgspec.json.Decoder(cls) for name, cls in catalogue.items()}
+        self._newest = {name: len(steps) + 1 for name, steps in upcasters.items()}
         self._encode = msgspec.json.Encoder().encode
 
     def schema(self, type: str) -> int:
         """The newest schema of a type's data."""
-        return len(self._upcasters.get(type, ())) + 1
+        return self._newest.get(type, 1)
 
     def encode(self, event: Event) -> bytes:
         if self._catalogue.get(event.type) is not type(event):

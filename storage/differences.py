@@ -73,16 +73,15 @@ class Differences:
     def compare(self, stream: str, version: int, expected: Rows, actual: Rows) -> None:
         """What a stream's rows should be as of its version, and what they are."""
         for table, projection in self._of.items():
-            should, are = expected.get(table, ()), actual.get(table, ())
+            should, are = set(expected.get(table, ())), set(actual.get(table, ()))
             if should == are:
                 continue
-            wanted = {projection.keyed(row): row for row in should}
-            there = {projection.keyed(row): row for row in are}
-            for key in {**wanted, **there}:
+            wanted = {projection.keyed(row): row for row in should - are}
+            there = {projection.keyed(row): row for row in are - should}
+            for key in sorted({*wanted, *there}):
                 new, old = wanted.get(key), there.get(key)
-                if new != old:
-                    self._show(projection, key, stream, new, old)
-                    self._repair(Repair(stream, version, table, None if old is None else key, new))
+                self._show(projection, key, stream, new, old)
+                self._repair(Repair(stream, version, table, None if old is None else key, new))
 
     def fail(self, stream: str, reason: str) -> None:
         self._failures.append(Failure(stream, reason))

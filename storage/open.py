@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from executor.ports import Aggregate, Clock
 from storage.codec import CODEC, Codec
-from storage.errors import WrongDatabase
 from storage.postgres.store import PostgresStore, migrate_postgres, open_postgres
 from storage.sqlite.store import ReadOnlyStore, SqliteStore, migrate_sqlite, open_for_reading, open_for_writing
+from storage.urls import is_postgres as is_postgres
+from storage.urls import sqlite_path as sqlite_path
 
 OpenedStore = SqliteStore | PostgresStore
 
@@ -47,22 +47,8 @@ async def migrate(url: str) -> list[str]:
     return migrate_sqlite(sqlite_path(url))
 
 
-def is_postgres(url: str) -> bool:
-    return urlsplit(url).scheme in ("postgresql", "postgres")
-
-
 async def open_readonly(
     path: Path, aggregates: Sequence[Aggregate[Any]] = (), *, codec: Codec = CODEC
 ) -> ReadOnlyStore:
     """The log of a SQLite file, which another process may be writing to. Without aggregates nothing can be folded."""
     return await open_for_reading(path, aggregates, codec=codec)
-
-
-def sqlite_path(url: str) -> Path:
-    """The file of a `sqlite:///` URL; raises `WrongDatabase` for any other."""
-    parts = urlsplit(url)
-    path = unquote(parts.path.removeprefix("/"))
-    if parts.scheme != "sqlite" or parts.netloc or not path:
-        shown = f"{parts.scheme}:" if parts.scheme else "the text"
-        raise WrongDatabase(f"{shown} is not a database URL; use sqlite:///path or postgresql://…")
-    return Path(path)

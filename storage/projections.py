@@ -33,10 +33,6 @@ class Projection(NamedTuple):
     def of_row(self) -> tuple[str, ...]:
         return self.key if self.owner in self.key else (*self.key, self.owner)
 
-    def stream(self, row: tuple[Any, ...]) -> str:
-        owner = str(row[self.columns.index(self.owner)])
-        return owner if self.prefix is None else f"{self.prefix}:{owner}"
-
     def keyed(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """The values of `of_row` in a row."""
         return tuple(row[self.columns.index(column)] for column in self.of_row)

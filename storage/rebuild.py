@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec.structs import astuple
@@ -63,8 +64,12 @@ async def _rows(source: Source, of: dict[str, Projection], span: Span) -> dict[s
     for table, projection in of.items():
         owners = span if projection.prefix is None else span.of_ids(projection.prefix)
         if owners is not None:
+            at, begin = (
+                projection.columns.index(projection.owner),
+                f"{projection.prefix}:" if projection.prefix else "",
+            )
             for row in await source.rows(projection, owners):
-                rows.setdefault(projection.stream(row), {}).setdefault(table, []).append(row)
+                rows.setdefault(begin + row[at], {}).setdefault(table, []).append(row)
     return rows
 
 
@@ -100,12 +105,18 @@ def _folded(stream: str, events: Events, aggregate: Aggregate[Any], codec: Codec
         facts = [
             Fact(
                 decode(type, schema, data),
-                Stamp(time, organization_id, id, version, decode_metadata(metadata).actor),
+                Stamp(time, organization_id, id, version, _actor(metadata)),
             )
             for _, version, type, schema, time, organization_id, data, metadata in events[start : start + _AT_ONCE]
         ]
         state = aggregate.evolve(state, facts)
     return state
+
+
+@lru_cache(maxsize=1024)
+def _actor(metadata: bytes) -> str:
+    """The events of a stream mostly have few between them."""
+    return decode_metadata(metadata).actor
 
 
 def _why(error: Exception) -> str:

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 from storage.codec import Link
-from storage.open import is_postgres, sqlite_path
 from storage.projections import Projection, Span
+from storage.urls import is_postgres, sqlite_path
 
 Chunk = Sequence[tuple[Any, ...]]
 """Some events with the columns of `Stored`, as plain tuples."""

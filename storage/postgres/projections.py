@@ -10,6 +10,7 @@ from typing import Final
 from executor.ports import Repair
 from storage.postgres.connection import Connection, Pool, arrays
 from storage.postgres.copying import set_marks
+from storage.postgres.source import notes_of
 from storage.postgres.values import back, columns, outward
 from storage.projections import NOTES, Projection, gathered
 from storage.sql import named
@@ -47,10 +48,6 @@ class PostgresProjections:
         for projection, rows in work.put:
             await connection.execute(_upsert(projection), *columns(rows, len(projection.columns)))
         return work.left
-
-
-async def notes_of(connection: Connection) -> dict[str, str]:
-    return dict(back(await connection.fetch(named("storage.postgres")["notes"], NOTES)))
 
 
 @cache

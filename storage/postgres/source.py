@@ -11,9 +11,8 @@ from storage.codec import Link
 from storage.postgres import events
 from storage.postgres.connection import Connection, connect
 from storage.postgres.errors import ours
-from storage.postgres.projections import notes_of
 from storage.postgres.values import back, inward, outward
-from storage.projections import Projection, Span
+from storage.projections import NOTES, Projection, Span
 from storage.source import FOLDED, Chunk
 from storage.sql import named
 
@@ -81,6 +80,10 @@ class PostgresSource:
     async def close(self) -> None:
         with ours():
             await self._connection.close()
+
+
+async def notes_of(connection: Connection) -> dict[str, str]:
+    return dict(back(await connection.fetch(named("storage.postgres")["notes"], NOTES)))
 
 
 def _within(column: str, span: Span) -> tuple[str, list[str]]:

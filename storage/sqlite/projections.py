@@ -11,6 +11,7 @@ from executor.ports import NEW, Repair
 from storage.projections import NOTES, Projection, gathered
 from storage.sqlite.copying import set_marks
 from storage.sqlite.errors import ours
+from storage.sqlite.source import read_notes
 from storage.sqlite.statements import insert, queries, select_in
 from storage.sqlite.writer import Writer
 
@@ -41,10 +42,6 @@ class SqliteProjections:
             into, on_conflict = _upsert(projection)
             insert(db, into, rows, on_conflict)
         return work.left
-
-
-def read_notes(connection: sqlite3.Connection) -> dict[str, str]:
-    return dict(connection.execute(queries()["notes"], (NOTES,)).fetchall())
 
 
 @cache

@@ -12,14 +12,13 @@ from typing import Any, Final
 from executor.ports import Stored
 from storage.codec import Link
 from storage.errors import Broken
-from storage.projections import Projection, Span
+from storage.projections import NOTES, Projection, Span
 from storage.source import FOLDED, Chunk
 from storage.sqlite import events
 from storage.sqlite.batch import end_of_chain
+from storage.sqlite.checked import connect_checked
 from storage.sqlite.errors import ours
-from storage.sqlite.projections import read_notes
 from storage.sqlite.statements import queries
-from storage.sqlite.store import connect_checked
 
 _CHUNK: Final = 256
 _NOT_TEXT: Final = ("position", "schema", "version", "data", "metadata", "digest", "hash")
@@ -113,6 +112,10 @@ class SqliteSource:
 
     async def close(self) -> None:
         self._connection.close()
+
+
+def read_notes(connection: sqlite3.Connection) -> dict[str, str]:
+    return dict(connection.execute(queries()["notes"], (NOTES,)).fetchall())
 
 
 def _within(column: str, span: Span) -> tuple[str, list[str]]:

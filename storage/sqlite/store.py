@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,10 +19,11 @@ from storage.errors import WrongDatabase
 from storage.lock import FileLock
 from storage.projections import NOTES, projections, revisions
 from storage.sqlite.batch import Appender, end_of_chain
+from storage.sqlite.checked import connect_checked, opening
 from storage.sqlite.connection import connect_reader, connect_writer, create_file
 from storage.sqlite.copying import SqliteCopying, SqliteCopySource, set_marks
 from storage.sqlite.deliveries import SqliteDeliveries
-from storage.sqlite.errors import ours, translate
+from storage.sqlite.errors import ours
 from storage.sqlite.ledgers import SqliteEngines, SqliteKeyUse, SqliteLeases, SqliteLedgers, SqliteOrganizations
 from storage.sqlite.log import LogReader, SqliteLog
 from storage.sqlite.migrate import check, migrate, migrations
@@ -117,7 +118,7 @@ async def open_for_writing(
         create_file(path)
         lock = FileLock(path.with_name(path.name + ".lock"))
         undo.callback(lock.release)
-        with _opening(path):
+        with opening(path):
             connection = undo.enter_context(closing(connect_writer(path)))
             epoch = _prepare(connection, clock, revisions(folded.values()))
             reader = undo.enter_context(closing(connect_reader(path)))
@@ -150,7 +151,7 @@ async def open_for_reading(
     path: Path, aggregates: Sequence[Aggregate[Any]] = (), *, codec: Codec = CODEC
 ) -> ReadOnlyStore:
     """Takes no lock and changes nothing. `aggregates` are needed only to fold. Raises as above."""
-    with ExitStack() as undo, _opening(path):
+    with ExitStack() as undo, opening(path):
         reader = undo.enter_context(closing(connect_checked(path)))
         epoch = _meta(reader, "epoch")
         if epoch is None:
@@ -168,34 +169,12 @@ def migrate_sqlite(path: Path) -> list[str]:
     """
     if not path.exists():
         return []
-    with ExitStack() as undo, _opening(path):
+    with ExitStack() as undo, opening(path):
         with closing(connect_reader(path)) as reader:
             if check(reader) == migrations()[-1].version:
                 return []
         undo.callback(FileLock(path.with_name(path.name + ".lock")).release)
         return migrate(undo.enter_context(closing(connect_writer(path))))
-
-
-def connect_checked(path: Path) -> sqlite3.Connection:
-    """A reading connection to a file of the newest schema; for the thread that opens it. Raises as above."""
-    with ExitStack() as undo, _opening(path):
-        reader = undo.enter_context(closing(connect_reader(path)))
-        if check(reader) < migrations()[-1].version:
-            raise WrongDatabase("the database has an older schema: start the hub once, which brings it up to date")
-        undo.pop_all()
-    return reader
-
-
-@contextmanager
-def _opening(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        if not path.exists():
-            raise WrongDatabase(f"there is no database at '{path}'") from error
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-            raise WrongDatabase(f"'{path}' is not a SQLite database") from error
-        raise translate(error) from error
 
 
 def _prepare(connection: sqlite3.Connection, clock: Clock, revisions: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from msgspec import structs
 
+import hub.folding
 import hub.rebuild
 import hub.wiring
 from executor.clock import SystemClock
@@ -161,8 +162,8 @@ async def test_a_program_that_means_something_else_by_a_column_has_the_table_reb
     changed = structs.replace(workflow.AGGREGATE, rows=other_rows, kinds=(OtherRow,))
     aggregates = (changed, *AGGREGATES[1:])
     assert await rebuild_stale(place.settings) == []
-    monkeypatch.setattr(hub.rebuild, "AGGREGATES", aggregates)
-    monkeypatch.setattr(hub.wiring, "AGGREGATES", aggregates)
+    for module in (hub.folding, hub.rebuild, hub.wiring):
+        monkeypatch.setattr(module, "AGGREGATES", aggregates)
     async with running(place.settings.data_dir, database_url=place.settings.database_url):
         assert "'runcast migrate' rebuilds them" in capsys.readouterr().out
     assert await rebuild_stale(place.settings) == ["workflows"]
