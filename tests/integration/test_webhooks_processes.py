@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,19 @@ from executor.ports import Store
 from hub.replays import ReplayCommands, ReplayTarget, StartReplay
 from tests.integration.receiving import Arrived, Receiver, World, receiving, until, world
 from webhooks.assembly import Webhooks
+
+
+# redis-py forgets a connection that is cancelled while it connects, as in a process that is killed at once.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What redis-py forgot goes here, and not in the middle of another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
