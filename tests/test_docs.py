@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 import typer
 from typer.main import get_command
@@ -24,13 +26,14 @@ from executor.domain.events import CATALOGUE
 from hub.auth.permissions import PERMISSIONS, ROLES
 from hub.cli import app
 from hub.settings import PREFIX, VERSION, Settings
-from tests.integration.hubs import ROOT, environment, up
+from hub.valkey import EmbeddedValkey
+from tests.integration.hubs import ROOT, Client, environment, until, up
+from tests.integration.receiving import Receiver, receiving
 from webhooks import signing
 
 README = ROOT / "README.md"
 PAGES = sorted([README, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
-FENCE = re.compile(r"^(<!-- test -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TO_RUN = "<!-- test -->"
+FENCE = re.compile(r"^(?:<!-- (\w+) -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -38,14 +41,15 @@ class Block(NamedTuple):
     line: int
     language: str
     text: str
-    is_run: bool
+    mark: str | None
+    """Which of the tests below runs it."""
 
 
 def blocks() -> Iterator[Block]:
     for page in PAGES:
         text = page.read_text()
         for match in FENCE.finditer(text):
-            yield Block(page, text.count("\n", 0, match.start()) + 1, match[2], match[3], bool(match[1]))
+            yield Block(page, text.count("\n", 0, match.start()) + 1, match[2], match[3], match[1])
 
 
 def of(language: str) -> list[Any]:
@@ -111,27 +115,37 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's blocks call curl, which is not installed")
-async def test_the_readme_runs_from_its_first_line_to_its_last(tmp_path: Path) -> None:
-    """Its marked blocks, in order, in one shell beside a fresh hub; only the receiver's port is another."""
-    script = "\n".join(block.text for block in blocks() if block.page == README and block.is_run)
-    assert script, f"no block of the README is marked {TO_RUN}"
-    script = script.replace("9000", str(free_port()))
-    here = tmp_path / "here"
-    here.mkdir()
-    (here / "examples").symlink_to(ROOT / "examples")
-    tools = tmp_path / "tools"
+def script_of(mark: str) -> str:
+    """The README's blocks with a mark, in order."""
+    script = "\n".join(block.text for block in blocks() if block.page == README and block.mark == mark)
+    assert script, f"no block of the README is marked {mark}"
+    return script
+
+
+def shell(here: Path, script: str) -> tuple[str, ...]:
+    """What runs it with our `python3` and `runcast`, and ends with whatever it has started."""
+    tools = here / "tools"
     tools.mkdir()
     for name, arguments in (("python3", ""), ("runcast", "-m hub.cli")):
         wrapper = tools / name
         wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         wrapper.chmod(0o755)
+    ending = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT; trap 'exit 0' TERM"
+    return ("bash", "-c", f'set -euo pipefail\nPATH="{tools}:$PATH"\n{ending}\n{script}')
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's blocks call curl, which is not installed")
+async def test_the_readme_runs_from_its_first_line_to_its_last(tmp_path: Path) -> None:
+    """Its marked blocks, in order, in one shell beside a fresh hub; only the receiver's port is another."""
+    script = script_of("test").replace("9000", str(free_port()))
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "examples").symlink_to(ROOT / "examples")
     async with up(here / "runcast-data") as hub:
-        settings = environment(URL=hub.url, API_KEY=hub.key)
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"),
+            *shell(here, script),
             cwd=here,
-            env=settings | {"PATH": f"{tools}{os.pathsep}{settings['PATH']}"},
+            env=environment(URL=hub.url, API_KEY=hub.key),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -145,6 +159,50 @@ async def test_the_readme_runs_from_its_first_line_to_its_last(tmp_path: Path) -
                 await process.wait()
         assert process.returncode == 0, output.decode()
         assert await hub.stop() == 0
+
+
+async def test_the_readme_runs_on_several_machines(tmp_path: Path, postgres_url: str) -> None:
+    """As written, but for the addresses: then a client has its execution run and its webhook arrive."""
+    port, valkey = free_port(), EmbeddedValkey(tmp_path)
+    script = script_of("machines")
+    for written, meant in (
+        ("postgresql://runcast:password@db.example.com/runcast", f"'{postgres_url}'"),
+        ("redis://redis.example.com:6379", valkey.url),
+        ("0.0.0.0 --port 8000", f"127.0.0.1 --port {port}"),
+    ):
+        assert written in script
+        script = script.replace(written, meant)
+    await valkey.start()
+    process = await asyncio.create_subprocess_exec(
+        *shell(tmp_path, f"{script}\nwait"),
+        cwd=tmp_path,
+        env=environment(EGRESS_ALLOW="127.0.0.1"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with aiohttp.ClientSession() as http, receiving() as receiver:
+            client = Client(f"http://127.0.0.1:{port}", http, None)
+            await until(lambda: is_healthy(client))
+            client.key = json.loads((tmp_path / "runcast-data/credentials.json").read_text())["api_key"]
+            await client.webhook(receiver.url, "execution.completed")
+            await client.ended(await client.execution((await client.workflow())["id"]))
+            await until(lambda: has_arrived(receiver))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        await valkey.stop()
+
+
+async def is_healthy(client: Client) -> bool:
+    with contextlib.suppress(aiohttp.ClientError):
+        return bool((await client.get("/health", prefix="")).data["status"] == "healthy")
+    return False
+
+
+async def has_arrived(receiver: Receiver) -> bool:
+    return receiver.events() == ["execution.completed"]
 
 
 def test_every_setting_is_on_its_page_and_no_other() -> None:
