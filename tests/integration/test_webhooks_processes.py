@@ -21,7 +21,6 @@ from hub.replays import ReplayCommands, ReplayTarget, StartReplay
 from tests.integration.receiving import Arrived, Receiver, World, receiving, until, world
 from webhooks.assembly import Webhooks
 
-
 # redis-py forgets a connection that is cancelled while it connects, as in a process that is killed at once.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
