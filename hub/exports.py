@@ -12,28 +12,21 @@ from typing import IO, Final
 
 from msgspec import Struct, structs
 
-from executor.clock import SystemClock
 from executor.domain.errors import Invalid, Unavailable
 from executor.domain.values import Instant, plus
 from executor.ports import EventQuery, Organization, Recorded, Stored
 from hub.export_forms import cloud_event, exported
 from hub.export_options import Form
-from hub.inspect import InspectError, database_path
+from hub.inspect import InspectError, Reader, opened_reader
 from hub.patterns import wanted_types
 from hub.settings import Settings
 from hub.times import parse_time
-from hub.wiring import database_url
 from storage.codec import digest, encode_metadata
-from storage.errors import StorageError
-from storage.open import is_postgres, open_reader
-from storage.postgres.store import PostgresStore
-from storage.sqlite.store import ReadOnlyStore
 
 _PAGE: Final = 200
 _GZIP_LEVEL: Final = 6
 _TOLD_EVERY: Final = 20_000
 
-Reader = ReadOnlyStore | PostgresStore
 Out = IO[bytes] | gzip.GzipFile
 
 
@@ -93,17 +86,6 @@ async def export(
         raise InspectError(str(error)) from None
     finally:
         await store.close()
-
-
-async def opened_reader(settings: Settings) -> Reader:
-    """The log behind the settings, beside whoever writes it. Raises `InspectError`."""
-    url = database_url(settings)
-    if not is_postgres(url):
-        database_path(settings)
-    try:
-        return await open_reader(url, clock=SystemClock())
-    except (StorageError, Unavailable) as error:
-        raise InspectError(str(error)) from None
 
 
 class _Lines:

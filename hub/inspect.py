@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
+from executor.clock import SystemClock
 from executor.domain.errors import Invalid, Unavailable
 from executor.ports import EventQuery, Recorded
 from hub.messages import event_json
 from hub.patterns import wanted_types
 from hub.settings import Settings
 from storage.errors import StorageError
-from storage.open import open_readonly, sqlite_path
+from storage.open import is_postgres, open_reader, sqlite_path
+from storage.postgres.store import PostgresStore
 from storage.sqlite.store import ReadOnlyStore
+
+Reader = ReadOnlyStore | PostgresStore
 
 _PAGE = 500
 
@@ -35,9 +40,17 @@ def database_path(settings: Settings) -> Path:
     return path
 
 
-async def _opened(settings: Settings) -> ReadOnlyStore:
+def log_url(settings: Settings) -> str:
+    """The URL of a log that is there. Raises `InspectError`."""
+    if settings.database_url is not None and is_postgres(settings.database_url):
+        return settings.database_url
+    return f"sqlite:///{quote(str(database_path(settings).resolve()))}"
+
+
+async def opened_reader(settings: Settings) -> Reader:
+    """The log behind the settings, beside whoever writes it. Raises `InspectError`."""
     try:
-        return await open_readonly(database_path(settings))
+        return await open_reader(log_url(settings), clock=SystemClock())
     except (StorageError, Unavailable) as error:
         raise InspectError(str(error)) from None
 
@@ -57,7 +70,7 @@ async def list_events(
         wanted = wanted_types(types, "--types")
     except Invalid as invalid:
         raise InspectError(str(invalid)) from None
-    store = await _opened(settings)
+    store = await opened_reader(settings)
     try:
         left = limit
         while left is None or left > 0:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
-from urllib.parse import quote
 
 from msgspec import Struct
 
 from executor.domain.errors import Unavailable
-from hub.inspect import InspectError, database_path
+from hub.inspect import InspectError, log_url
 from hub.settings import Settings
 from hub.workers import cpus, workers
 from storage.errors import StorageError
-from storage.open import is_postgres
 from storage.proof import Flaw, Stretch, prove
 from storage.source import opened_source
 
@@ -86,14 +84,6 @@ async def verify(
         seconds=seconds,
         flaw=end.flaw,
     )
-
-
-def log_url(settings: Settings) -> str:
-    """The URL of a log that is there. Raises `InspectError`."""
-    if settings.database_url is not None and is_postgres(settings.database_url):
-        return settings.database_url
-    path = database_path(settings)
-    return f"sqlite:///{quote(str(path.resolve()))}"
 
 
 async def _given(url: str) -> int:

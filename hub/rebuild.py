@@ -24,9 +24,8 @@ from executor.domain.errors import Unavailable
 from executor.domain.values import Instant, moment
 from hub.aggregates import AGGREGATES
 from hub.folding import compared
-from hub.inspect import InspectError
+from hub.inspect import InspectError, log_url
 from hub.operator import Ask, OperatorError, asking
-from hub.proof import log_url
 from hub.settings import Settings
 from hub.workers import cpus, workers
 from storage.differences import Compared, Difference, Failure

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from executor.domain.errors import Unavailable
 from executor.ports import EventQuery
-from hub.exports import opened_reader
-from hub.inspect import InspectError, print_event
+from hub.inspect import InspectError, opened_reader, print_event
 from hub.operator import asked
 from hub.patterns import wanted_types
 from hub.progress import Progress
