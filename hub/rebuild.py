@@ -27,11 +27,13 @@ from hub.folding import compared
 from hub.inspect import InspectError, log_url
 from hub.operator import Ask, OperatorError, asking
 from hub.settings import Settings
+from hub.wiring import database_url
 from hub.workers import cpus, workers
 from storage.differences import Compared, Difference, Failure
 from storage.errors import StorageError
 from storage.projections import Span, projections, revisions, span_of, stale
 from storage.source import opened_source
+from storage.urls import is_postgres, sqlite_path
 
 _SPAN: Final = 4000
 """Events. A process holds them in memory, with the rows that they lead to."""
@@ -121,9 +123,13 @@ async def rebuild(
 async def rebuild_stale(settings: Settings, *, progress: Progress = lambda done, total: None) -> list[str]:
     """Rebuilds the tables to whose columns an earlier program gave another meaning; answers which. Raises
     `RebuildFailed`."""
+    url = database_url(settings)
+    if not is_postgres(url) and not sqlite_path(url).exists():
+        return []
     with _explained():
-        async with opened_source(log_url(settings)) as source:
-            tables = stale(projections(AGGREGATES).values(), await source.notes())
+        async with opened_source(url) as source:
+            is_empty, notes = await source.given() == 0, await source.notes()
+    tables = [] if is_empty else stale(projections(AGGREGATES).values(), notes)
     for table in tables:
         failures = (await rebuild(settings, table, progress=progress)).failures
         if failures:

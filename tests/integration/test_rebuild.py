@@ -30,6 +30,7 @@ from hub.operator import Site, served_by
 from hub.rebuild import RebuildFailed, Report, check, rebuild, rebuild_stale
 from hub.settings import Settings
 from hub.wiring import opened_store
+from storage.open import migrate
 from tests.integration.carrying import FOLDED, live
 from tests.integration.hubs import Hub, runcast, running
 from tests.postgres import PostgresServer
@@ -170,6 +171,13 @@ async def test_a_program_that_means_something_else_by_a_column_has_the_table_reb
     assert await place.sql("SELECT count(*) FROM workflows WHERE search <> 'by ' || created_by") == [(0,)]
     assert await rebuild_stale(place.settings) == []
     assert (await checked(place)).counts == {}
+
+
+async def test_where_there_is_no_hub_yet_nothing_is_of_an_earlier_version(tmp_path: Path, postgres_url: str) -> None:
+    assert await rebuild_stale(Settings(data_dir=tmp_path / "none")) == []
+    await migrate(postgres_url)
+    assert await rebuild_stale(Settings(data_dir=tmp_path / "none", database_url=postgres_url)) == []
+    assert not (tmp_path / "none").exists()
 
 
 @asynccontextmanager
