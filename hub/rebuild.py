@@ -53,12 +53,14 @@ class RebuildFailed(Exception):
 
 
 class Going(Struct, frozen=True):
-    """How far a rebuild has come: what it leaves for the next call. `revisions` are those of the tables it makes."""
+    """How far a rebuild has come: what it leaves for the next call. `revisions` are those of the tables it makes;
+    `is_whole` if all streams could be folded."""
 
     since: Instant
     through: str
     events: int
     revisions: dict[str, str]
+    is_whole: bool
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -115,8 +117,9 @@ async def rebuild(
                     tally.add(step.found)
                     for stream in await _settled(ask, url, tables, step.found):
                         tally.failures.append(Failure(stream, "it changes too quickly; try again"))
+                    notes.is_whole = notes.is_whole and not tally.failures
                     await notes.reached(step)
-            await notes.ended(is_whole=not tally.failures)
+            await notes.ended()
             return tally.report()
 
 
@@ -252,25 +255,27 @@ class _Notes:
         self._key = f"rebuild.{name or 'all'}"
         self._revisions = revisions(each for each in projections(AGGREGATES).values() if each.table in tables)
         self._since = SystemClock().now()
+        self.is_whole = True
 
     async def going(self) -> Going | None:
         """What a call before has left, if it still holds."""
         note = (await self._ask("note", notes={})).get(self._key)
-        going = msgspec.json.decode(note, type=Going) if note is not None else None
-        if going is None or going.revisions != self._revisions:
+        try:
+            going = msgspec.json.decode(note or "", type=Going)
+        except msgspec.DecodeError:
             return None
-        if moment(going.since) + _GOES_ON < moment(self._since):
+        if going.revisions != self._revisions or moment(going.since) + _GOES_ON < moment(self._since):
             return None
-        self._since = going.since
+        self._since, self.is_whole = going.since, going.is_whole
         return going
 
     async def reached(self, step: _Step) -> None:
         if step.through is None or time.monotonic() - self._told < self._seconds:
             return
-        going = Going(self._since, step.through, step.done, self._revisions)
+        going = Going(self._since, step.through, step.done, self._revisions, self.is_whole)
         await self._ask("note", notes={self._key: msgspec.json.encode(going).decode()})
         self._told = time.monotonic()
 
-    async def ended(self, *, is_whole: bool) -> None:
+    async def ended(self) -> None:
         """The tables are as this program makes them, if all of their streams could be folded."""
-        await self._ask("note", notes={self._key: None} | (self._revisions if is_whole else {}))
+        await self._ask("note", notes={self._key: None} | (self._revisions if self.is_whole else {}))
