@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from executor.ports import Repair
 from storage.projections import Projection
@@ -67,7 +67,7 @@ class Differences:
         self._counts: Counter[str] = Counter()
         self._failures: list[Failure] = []
         self._batches: list[bytes] = []
-        self._batch: list[Repair] = []
+        self._batch: list[Raw] = []
         self._bytes = 0
 
     def compare(self, stream: str, version: int, expected: Rows, actual: Rows) -> None:
@@ -76,8 +76,7 @@ class Differences:
             should, are = set(expected.get(table, ())), set(actual.get(table, ()))
             if should == are:
                 continue
-            wanted = {projection.keyed(row): row for row in should - are}
-            there = {projection.keyed(row): row for row in are - should}
+            wanted, there = projection.by_key(should - are), projection.by_key(are - should)
             for key in sorted({*wanted, *there}):
                 new, old = wanted.get(key), there.get(key)
                 self._show(projection, key, stream, new, old)
@@ -104,8 +103,9 @@ class Differences:
         self._shown.append(Difference(table, shown, "changed", columns))
 
     def _repair(self, repair: Repair) -> None:
-        self._batch.append(repair)
-        self._bytes += sum(len(value) for value in repair.put or () if isinstance(value, bytes | str))
+        encoded = _encode(repair)
+        self._batch.append(Raw(encoded))
+        self._bytes += len(encoded)
         if self._bytes >= _BATCH_BYTES or len(self._batch) == _BATCH_ROWS:
             self._cut()
 

@@ -33,9 +33,10 @@ class Projection(NamedTuple):
     def of_row(self) -> tuple[str, ...]:
         return self.key if self.owner in self.key else (*self.key, self.owner)
 
-    def keyed(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The values of `of_row` in a row."""
-        return tuple(row[self.columns.index(column)] for column in self.of_row)
+    def by_key(self, rows: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        """Rows by the values of `of_row`."""
+        places = [self.columns.index(column) for column in self.of_row]
+        return {tuple([row[place] for place in places]): row for row in rows}
 
 
 _NAMES: Final = Projection(NAMES, ("name", "stream"), (str, str), ("name",), "stream", None, 1)
