@@ -22,6 +22,13 @@ async def watch(execution_id: str, since: int) -> None:
         await socket.send(json.dumps({"type": "subscribe", "data": wish}))
         async for text in socket:
             message = json.loads(text)
+            if message["type"] == "error" and "reply_to" in message["data"]:
+                sys.exit(message["data"]["message"])
+            if message["type"] == "subscribed" and not message["data"]["recovered"]:
+                print(
+                    "some of it was archived, or the log is another one: what follows is what is left",
+                    file=sys.stderr,
+                )
             if "position" in message:
                 data = message["data"]
                 print(message["position"], message["type"], data.get("component_id", ""), data.get("status", ""))

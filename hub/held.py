@@ -30,7 +30,7 @@ async def require_ours(store: Marked, *, takes_over: bool) -> None:
     if takes_over:
         await take_over(store)
     elif MOVED in (marks := await require_whole(store)):
-        raise StorageError(f"this hub {marks[MOVED]}; to run it here all the same: runcast up --take-over")
+        raise StorageError(f"this hub {marks[MOVED]}; to run it here all the same: runcast take-over")
 
 
 async def take_over(store: Marked) -> bool:

@@ -59,7 +59,7 @@ class Imported(Struct, frozen=True):
     def text(self, data_dir: Path) -> str:
         lines = [
             f"imported {self.head.position} events; the head is {self.head.position}, hash {self.head.hash.hex()}",
-            "the hub is held: it answers, but runs, deliveries and schedules wait until 'runcast up --take-over'",
+            "the hub is held: it answers, but runs, deliveries and schedules wait until 'runcast take-over'",
         ]
         if not self.has_key:
             lines.append(

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
@@ -22,6 +21,7 @@ from storage.copying import CARRIED, Table, follow, proved
 from storage.errors import Broken, StorageError
 from storage.open import OpenedStore, is_postgres, open_store, sqlite_path
 from storage.projections import noted_revisions, projections
+from storage.urls import shown
 
 _HALF: Final = "a move into it was not finished"
 _PAGE: Final = 200
@@ -80,16 +80,6 @@ async def move(settings: Settings, to: str) -> Moved:
         raise MoveFailed(str(error)) from None
 
 
-def shown(url: str) -> str:
-    """A database's URL as people may see it: without user, password and options, but for a socket's directory."""
-    if not is_postgres(url):
-        return f"sqlite:///{sqlite_path(url).absolute()}"
-    parts = urlsplit(url)
-    host = parts.hostname or parse_qs(parts.query).get("host", [""])[0]
-    port = f":{parts.port}" if parts.port else ""
-    return f"postgresql://{host}{port}{parts.path}"
-
-
 @contextlib.asynccontextmanager
 async def _opened(url: str) -> AsyncIterator[OpenedStore]:
     store = await open_store(url, AGGREGATES, clock=SystemClock())
@@ -108,14 +98,14 @@ async def _require_rest(source: OpenedStore) -> None:
 
 def _require_whole(source: dict[str, str], target: dict[str, str], head: int) -> None:
     is_again = target.get(IMPORTING) == _HALF
+    if MOVED in source and not is_again:
+        raise MoveFailed(f"this hub {source[MOVED]}")
     if head == 0 and IMPORTING in target and not is_again:
         raise MoveFailed("an import into the other store was not finished; say another one")
     if head > 0 and not is_again:
         raise MoveFailed(f"the other store has {head} events already, and a move needs an empty one")
     if IMPORTING in source:
         raise MoveFailed(f"this hub is not whole: {source[IMPORTING]}")
-    if MOVED in source and not is_again:
-        raise MoveFailed(f"this hub {source[MOVED]}")
 
 
 async def _carry_log(source: OpenedStore, target: OpenedStore) -> Link:

@@ -28,7 +28,6 @@ from hub.times import parse_time
 from hub.wiring import opened_store
 from storage.differences import decode_repairs
 from storage.errors import Locked, StorageError
-from storage.open import sqlite_path
 
 PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
@@ -51,13 +50,13 @@ class Site(NamedTuple):
 
 
 async def asked(settings: Settings, command: str, **wish: Any) -> Any:
-    """What a command of `COMMANDS` answers. Raises `OperatorError`."""
-    if command != "create_key":
-        _require_data(settings)
+    """What a command of `COMMANDS` answers. Only the first key makes a hub's data where there is none; every other
+    command is about what is there. Raises `OperatorError`."""
+    makes = command == "create_key"
     clock, waited = SystemClock(), 0.0
     while True:
         try:
-            async with opened_store(settings, clock) as (store, secret_key):
+            async with opened_store(settings, clock, makes=makes) as (store, secret_key):
                 return await COMMANDS[command](Site(settings, store, clock, secret_key), **wish)
         except Locked as locked:
             try:
@@ -81,11 +80,10 @@ Ask = Callable[..., Awaitable[Any]]
 @contextlib.asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[Ask]:
     """For many commands: all over one opened store, or each through the hub that has it. Raises `OperatorError`."""
-    _require_data(settings)
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         try:
-            store, secret_key = await stack.enter_async_context(opened_store(settings, clock))
+            store, secret_key = await stack.enter_async_context(opened_store(settings, clock, makes=False))
         except Locked:
             yield functools.partial(asked, settings)
             return
@@ -100,19 +98,6 @@ async def asking(settings: Settings) -> AsyncIterator[Ask]:
                 raise OperatorError(str(error)) from None
 
         yield ask
-
-
-def _require_data(settings: Settings) -> None:
-    """Only the first key makes a hub's data; every other command is about what is there."""
-    url = settings.database_url
-    if url is not None and not url.startswith("sqlite:"):
-        return
-    try:
-        path = sqlite_path(url) if url else settings.data_dir / "runcast.db"
-    except StorageError as error:
-        raise OperatorError(str(error)) from None
-    if not path.exists():
-        raise OperatorError(f"there is no hub's data at '{path.parent}'; say --data-dir")
 
 
 def served_by(site: Callable[[], Site]) -> dict[str, control.Command]:

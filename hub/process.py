@@ -25,10 +25,11 @@ from hub.server import Server, bound, ended_by_signals, url_of
 from hub.services import Services
 from hub.settings import VERSION, Settings
 from hub.valkey import EmbeddedValkey, ValkeyFailed
-from hub.wiring import opened, opened_store
+from hub.wiring import database_url, opened, opened_store
 from storage.errors import Locked, StorageError
 from storage.lock import FileLock
 from storage.sqlite.store import SqliteStore
+from storage.urls import shown
 
 _logger = structlog.get_logger(__name__)
 
@@ -37,7 +38,11 @@ _PAUSE_SECONDS = 0.1
 
 
 class StartError(Exception):
-    """The process cannot start; says why, and what would help."""
+    """The process cannot start; says why, and what would help. `code` is the exit code that says so."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def run(settings: Settings, roles: Roles = ALL) -> None:
@@ -71,7 +76,9 @@ def _explained(settings: Settings) -> Iterator[None]:
         yield
     except Locked as locked:
         raise StartError(f"a hub runs on this data already: {locked}") from None
-    except (RoleRefused, StorageError, Unavailable, ValkeyFailed) as error:
+    except RoleRefused as refused:
+        raise StartError(str(refused), 2) from None
+    except (StorageError, Unavailable, ValkeyFailed) as error:
         raise StartError(str(error)) from None
     except PermissionError as error:
         raise StartError(f"'{error.filename or settings.data_dir}' cannot be used: {error.strerror}") from None
@@ -133,7 +140,8 @@ class Process:
         """The roles by themselves."""
         with ended_by_signals() as ended:
             async with self._hub():
-                _say(f"Runcast {VERSION} {' and '.join(sorted(self._roles))} runs")
+                held = held_lines(await why_held(self._store))
+                _say(f"Runcast {VERSION} {' and '.join(sorted(self._roles))} runs", *held)
                 await ended.wait()
 
     @contextlib.asynccontextmanager
@@ -200,19 +208,25 @@ def greeting(settings: Settings, roles: Roles, url: str, first: FirstKey, held: 
     kept = credentials_path(settings.data_dir)
     if first.is_new and first.credentials is not None:
         lines.append(f"  API key   {first.credentials.api_key}   (shown this once; kept in {kept})")
-    if not is_whole:
-        return lines
     if first.credentials is None:
-        lines.append("  API key   made by an earlier start elsewhere; 'runcast keys create' makes another")
+        lines.append("  API key   there is one already, made elsewhere; 'runcast keys create' makes another")
     elif not first.is_new and settings.bootstrap_api_key is None:
         lines.append(f"  API key   in {kept}")
-    lines.append(f"  data      {settings.data_dir.resolve()}")
-    if settings.is_loopback:
+    lines.append(f"  log       {shown(database_url(settings))}")
+    if is_whole:
+        lines.append(f"  data      {settings.data_dir.resolve()}")
+    if is_whole and settings.is_loopback:
         lines.append("  egress    webhooks and http_request may reach this machine, since only it reaches the hub")
-    if held is not None:
-        lines.append(f"  held      {held}: runs, deliveries and schedules wait until 'runcast up --take-over'")
-    lines.append("Ctrl-C stops it.")
+    lines += held_lines(held)
+    if is_whole:
+        lines.append("Ctrl-C stops it.")
     return lines
+
+
+def held_lines(held: str | None) -> list[str]:
+    if held is None:
+        return []
+    return [f"  held      {held}: runs, deliveries and schedules wait until 'runcast take-over'"]
 
 
 def _say(*lines: str) -> None:

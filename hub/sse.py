@@ -48,10 +48,12 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    def response(self, principal: Principal, key: Key, after: int, types: frozenset[str] | None) -> EventStream:
+    def response(
+        self, principal: Principal, key: Key, after: int, types: frozenset[str] | None, *, is_lost: bool = False
+    ) -> EventStream:
         """All of a channel's events after a position, whole, and then those to come. `types` are names, None for
-        all."""
-        return EventStream(self, principal, key, after, types)
+        all; `is_lost` says that some of what comes first was archived."""
+        return EventStream(self, principal, key, after, types, is_lost)
 
     def opened(self, stream: EventStream) -> None:
         self._open.add(stream)
@@ -87,14 +89,20 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, streams: Streams, principal: Principal, key: Key, after: int, types: frozenset[str] | None
+        self,
+        streams: Streams,
+        principal: Principal,
+        key: Key,
+        after: int,
+        types: frozenset[str] | None,
+        is_lost: bool,
     ) -> None:
         self.status_code, self.background = 200, None
         self.init_headers(_HEADERS)
         self.principal = principal
         self.is_gone = asyncio.Event()
         self._streams = streams
-        self._key, self._after, self._types = key, after, types
+        self._key, self._after, self._types, self._is_lost = key, after, types, is_lost
         self._outbox = Outbox(streams.feed)
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -127,11 +135,20 @@ class EventStream(Response):
         self._end()
 
     def _begin(self) -> None:
-        streams = self._streams
-        source = streams.replays if self._key.channel is Channel.REPLAY else streams.feed
-        self._subscription = source.subscribe(
-            self._key, self._outbox, after=self._after, types=self._types, form=Form.SERVER_SENT
-        )
+        streams, key = self._streams, self._key
+        if key.channel is Channel.REPLAY:
+            self._subscription = streams.replays.subscribe(
+                key, self._outbox, after=self._after, types=self._types, form=Form.SERVER_SENT
+            )
+        else:
+            self._subscription = streams.feed.subscribe(
+                key,
+                self._outbox,
+                after=self._after,
+                types=self._types,
+                is_lost=self._is_lost,
+                form=Form.SERVER_SENT,
+            )
         self._check_expiry()
         self._streams.opened(self)
 

@@ -19,7 +19,7 @@ class TakeOverFailed(Exception):
 async def take_over(settings: Settings, *, new_epoch: bool) -> str:
     """What was done, for people. With `new_epoch` nothing may run on the store: an epoch is read at the start."""
     try:
-        store = await open_store(database_url(settings), AGGREGATES, clock=SystemClock())
+        store = await open_store(database_url(settings), AGGREGATES, clock=SystemClock(), makes=False)
     except Locked as locked:
         if new_epoch:
             raise TakeOverFailed(f"{locked}; a new epoch needs a hub that is stopped") from None

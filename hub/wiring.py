@@ -56,12 +56,16 @@ def egress_networks(settings: Settings, roles: Roles = ALL) -> tuple[Network, ..
 
 
 @contextlib.asynccontextmanager
-async def opened_store(settings: Settings, clock: Clock) -> AsyncIterator[tuple[Store, SecretKey]]:
-    """The store, for writing. Raises `storage.errors.Locked` where another process has it, and `StorageError` where
-    the data directory cannot be used, or nobody may work on what is in it."""
+async def opened_store(
+    settings: Settings, clock: Clock, *, makes: bool = True
+) -> AsyncIterator[tuple[Store, SecretKey]]:
+    """The store, for writing; where there is none yet it is made if this `makes` anything. Raises
+    `storage.errors.Locked` where another process has it, and `StorageError` where the data directory cannot be used,
+    or nobody may work on what is in it."""
     with usable(settings.data_dir):
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store: Store = await open_store(database_url(settings), AGGREGATES, clock=clock)
+        if makes:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store: Store = await open_store(database_url(settings), AGGREGATES, clock=clock, makes=makes)
     try:
         await require_whole(store)
         with usable(settings.data_dir):

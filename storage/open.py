@@ -8,6 +8,7 @@ from typing import Any
 
 from executor.ports import Aggregate, Clock
 from storage.codec import CODEC, Codec
+from storage.errors import WrongDatabase
 from storage.postgres.store import PostgresStore, migrate_postgres, open_postgres
 from storage.sqlite.store import ReadOnlyStore, SqliteStore, migrate_sqlite, open_for_reading, open_for_writing
 from storage.urls import is_postgres as is_postgres
@@ -17,16 +18,19 @@ OpenedStore = SqliteStore | PostgresStore
 
 
 async def open_store(
-    url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC
+    url: str, aggregates: Sequence[Aggregate[Any]], *, clock: Clock, codec: Codec = CODEC, makes: bool = True
 ) -> OpenedStore:
     """Opens for writing: `sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://…`, which may name a
-    socket's directory (`?host=/directory`).
+    socket's directory (`?host=/directory`). Where there is nothing yet, it is made if this `makes` anything.
 
     Raises `Locked` where another process has it, `WrongDatabase` for another URL or file, `Unavailable`.
     """
     if is_postgres(url):
-        return await open_postgres(url, aggregates, clock=clock, codec=codec)
-    return await open_for_writing(sqlite_path(url), aggregates, clock=clock, codec=codec)
+        return await open_postgres(url, aggregates, clock=clock, codec=codec, makes=makes)
+    path = sqlite_path(url)
+    if not makes and not path.exists():
+        raise WrongDatabase(f"there is no hub's data at '{path.parent}'; say --data-dir")
+    return await open_for_writing(path, aggregates, clock=clock, codec=codec)
 
 
 async def open_reader(

@@ -19,6 +19,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from executor.domain.errors import Unavailable
 from webhooks.courier import Courier
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import SHARDS
@@ -67,6 +68,7 @@ class Worker:
     ) -> None:
         self._redis_url = redis_url
         self._pump, self._courier, self._doorbell = pump, courier, doorbell
+        self._is_waiting = False
         self._grace = grace
         self._terms: dict[int, Term] = {}
 
@@ -151,6 +153,12 @@ class Worker:
         renewing = asyncio.create_task(_renew(context["redis"], shard, term.seconds_left))
         try:
             await self._pump.work(shard, term.seconds_left)
+            self._is_waiting = False
+        except Unavailable as error:
+            if not self._is_waiting:
+                log.warning("deliveries wait: %s", error)
+            self._is_waiting = True
+            await asyncio.sleep(_ARM_SECONDS)
         finally:
             if self._terms.get(shard) is term:
                 del self._terms[shard]

@@ -105,7 +105,7 @@ def import_events(
     """Import a whole export into an empty hub, which must not run. Every line is proved before it is written.
 
     The hub gets the same events, rows and hashes, a new epoch, and is held: it answers, but runs, deliveries and
-    schedules wait until 'runcast up --take-over'. It needs the SECRET_KEY of the hub that was exported. An import
+    schedules wait until 'runcast take-over'. It needs the SECRET_KEY of the hub that was exported. An import
     that was interrupted goes on when it is run again with the same file.
     """
     from hub.imports import ImportFailed, import_events

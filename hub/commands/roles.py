@@ -22,7 +22,7 @@ def start(settings: Settings, role: str | None = None) -> None:
     try:
         run(settings, ALL if role is None else frozenset({Role(role)}))
     except StartError as error:
-        fail(str(error))
+        fail(str(error), error.code)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from executor.domain.workflow import WorkflowRow
 from executor.ports import EventQuery, Recorded
 from hub.envelope import Answer, Page
 from hub.feed import ANY, Key
-from hub.lookups import execution_row, workflow_row
+from hub.lookups import is_lost, kept_execution, workflow_row
 from hub.messages import Channel, event_json
 from hub.operation import Call, NoBody, Resource
 from hub.patterns import wanted_types
@@ -116,7 +116,9 @@ async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
             [Problem(Code.INVALID_POSITION, f"position {after} is beyond the head of the log, {head}", field)]
         )
     types = frozenset(wanted_types(query.types)) or None
-    return call.hub.streams.response(call.principal, key, begins if after is None else after, types)
+    retention, since = call.hub.store.ledgers.retention, begins if after is None else after
+    lost = key.channel is not Channel.REPLAY and await is_lost(retention)(key, since)
+    return call.hub.streams.response(call.principal, key, since, types, is_lost=lost)
 
 
 def _last_event_id(text: str | None) -> int | None:
@@ -135,7 +137,7 @@ async def _channel(call: Call[NoBody, StreamEvents]) -> Key:
     if query.replay_id is not None:
         return Key(call.organization_id, Channel.REPLAY, query.replay_id)
     if query.execution_id is not None:
-        row = await execution_row(reads, query.execution_id, call.organization_id)
+        row = await kept_execution(call.hub.store, query.execution_id, call.organization_id)
         if query.workflow_id not in (None, row.workflow_id):
             raise NotFound("execution", row.id, f"in workflow '{query.workflow_id}'")
         return Key(call.organization_id, Channel.EXECUTION, row.id)

@@ -44,6 +44,15 @@ async def check(connection: Connection, steps: Sequence[Migration] | None = None
     return found
 
 
+async def require(connection: Connection) -> None:
+    """Raises `WrongDatabase` where the schema is not this version's."""
+    found = await check(connection)
+    if found == 0:
+        raise WrongDatabase("there is no hub's data in this database; start one with 'runcast up', or 'runcast web'")
+    if found < migrations()[-1].version:
+        raise WrongDatabase("the database has an older schema: run 'runcast migrate', which brings it up to date")
+
+
 async def migrate(connection: Connection, steps: Sequence[Migration] | None = None) -> list[str]:
     """Runs the steps that are missing, all in one transaction: nobody sees a schema between two. Answers their names.
 

@@ -11,6 +11,7 @@ from storage.codec import Link
 from storage.postgres import events
 from storage.postgres.connection import Connection, connect
 from storage.postgres.errors import ours
+from storage.postgres.migrate import require
 from storage.postgres.values import back, inward, outward
 from storage.projections import NOTES, Projection, Span
 from storage.source import FOLDED, Chunk
@@ -27,8 +28,15 @@ class PostgresSource:
 
     @classmethod
     async def open(cls, url: str) -> PostgresSource:
+        """Raises `WrongDatabase` where the database has no hub's data of this version."""
         with ours():
-            return cls(await connect(url))
+            connection = await connect(url)
+            try:
+                await require(connection)
+            except BaseException:
+                await connection.close()
+                raise
+            return cls(connection)
 
     async def given(self) -> int:
         with ours():

@@ -132,14 +132,10 @@ async def _prepare(
     connection: Connection, clock: Clock, makes: bool, revisions: Mapping[str, str]
 ) -> tuple[str, int]:
     """The log's epoch, which a new log gets here, and its head. The rows of an empty log are of these revisions."""
-    found = await migrate.check(connection)
-    if found == 0 and not makes:
-        raise WrongDatabase("there is no hub's data in this database; start one with 'runcast up', or 'runcast web'")
-    if found == 0:
+    if makes and await migrate.check(connection) == 0:
         for name in await migrate.migrate(connection):
             _log.info("migrated the database", migration=name)
-    elif found < migrate.migrations()[-1].version:
-        raise WrongDatabase("the database has an older schema: run 'runcast migrate', which brings it up to date")
+    await migrate.require(connection)
     if makes:
         await connection.execute(_sql("add_meta"), "format", _FORMAT)
         await connection.execute(_sql("add_meta"), "epoch", clock.new_id())

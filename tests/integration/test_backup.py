@@ -109,7 +109,7 @@ async def test_the_command_of_a_running_hub_and_a_restored_one(tmp_path: Path) -
         assert await hub.stop() == 0
     async with up(tmp_path / "copy") as hub:
         assert "restored from a backup" in hub.greeting
-        assert "--take-over" in hub.greeting
+        assert "runcast take-over" in hub.greeting
         assert await hub.stop() == 0
 
 

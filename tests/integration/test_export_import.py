@@ -155,7 +155,7 @@ async def test_through_pipes_and_gzip_too(past: Past, tmp_path: Path) -> None:
     done = await runcast("events", "import", tmp_path / "a.ndjson.gz", "--data-dir", target, SECRET_KEY=key)
     assert (done.code, done.err) == (0, "")
     assert "held" in done.out
-    assert "--take-over" in done.out
+    assert "runcast take-over" in done.out
     assert packed.err.split("hash ")[1].strip() in done.out
     verified = await runcast("events", "verify", "--data-dir", target)
     assert packed.err.split("hash ")[1].strip() in verified.out

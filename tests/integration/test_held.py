@@ -108,7 +108,7 @@ async def test_up_says_that_it_is_held_and_take_over_ends_that(tmp_path: Path) -
     shutil.copy(tmp_path / "source" / "credentials.json", tmp_path / "target")
     async with up(tmp_path / "target") as hub, aiohttp.ClientSession() as http:
         assert "held" in hub.greeting
-        assert "--take-over" in hub.greeting
+        assert "runcast take-over" in hub.greeting
         workflow = await hub.client(http).workflow()
         waiting = await hub.client(http).execution(workflow["id"])
         done = await runcast("take-over", "--data-dir", tmp_path / "target")
@@ -116,7 +116,7 @@ async def test_up_says_that_it_is_held_and_take_over_ends_that(tmp_path: Path) -
         assert (await hub.client(http).ended(waiting))["status"] == "completed"
         assert await hub.stop() == 0
     async with up(tmp_path / "target", "--take-over") as hub:
-        assert "--take-over" not in hub.greeting
+        assert "take-over" not in hub.greeting
         assert await hub.stop() == 0
     again = await runcast("take-over", "--data-dir", tmp_path / "target")
     assert again.code == 0

@@ -301,3 +301,16 @@ async def test_large_numbers_and_strange_texts_survive(admin: Client) -> None:
     assert execution["parameters"] == parameters
     assert execution["results"] == {"start": parameters}
     assert execution["tags"] == ["\0"]
+
+
+async def test_when_it_started_is_one_time_in_all_that_says_it(admin: Client) -> None:
+    id = await admin.execution((await admin.workflow())["id"])
+    started_at = (await admin.ended(id))["started_at"]
+    (component,) = (await admin.get(f"/executions/{id}/components")).data
+    for event in (await admin.events(execution_id=id))[1:]:
+        data = event["data"]
+        if event["type"].startswith("execution."):
+            assert data["started_at"] == started_at, event["type"]
+        else:
+            assert data["execution_started_at"] == started_at, event["type"]
+            assert data["started_at"] == component["started_at"], event["type"]

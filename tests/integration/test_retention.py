@@ -23,6 +23,7 @@ from hub.retention import Archivist, Report
 from storage.retention import read
 from tests.integration.hubs import ROOT, WAITING, Client, Hub, environment, runcast, running, until, up
 from tests.integration.receiving import receiving
+from tests.integration.streaming import streaming
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -122,6 +123,7 @@ async def test_whoever_asks_for_it_is_told_where_it_is(hub: Hub, admin: Client) 
         assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"}), path
         assert kept.file in answer.errors[0]["message"]
         assert answer.errors[0]["details"] == {"archived_at": kept.archived_at, "file": kept.file}
+    assert (await admin.get("/events/stream", execution_id=id)).errors[0]["details"]["file"] == kept.file
     answer = await admin.get(f"/executions/{id}/diff", **{"from": position})
     assert (answer.status, answer.errors[0]["details"]["file"]) == (404, kept.file)
     assert (await admin.post(f"/executions/{id}/cancel")).status == 404
@@ -146,6 +148,19 @@ async def test_its_events_are_listed_without_their_data(hub: Hub, admin: Client)
     assert all("archived" not in event for event in await admin.events(execution_id=running_id))
     assert (await admin.get(f"/executions/{running_id}")).status == 200
     await admin.post(f"/executions/{running_id}/cancel")
+
+
+async def test_a_stream_from_a_position_that_is_still_in_memory_has_it_without_data_too(
+    hub: Hub, admin: Client
+) -> None:
+    id = await finished(admin)
+    since = (await admin.events(execution_id=id))[0]["position"] - 1
+    await archive(hub, id)
+    after = await admin.events(after=since)
+    assert after[0]["archived"] is True
+    async with streaming(admin, since=since) as source:
+        sent = await source.take(len(after))
+    assert [each.data for each in sent] == after
 
 
 async def test_stats_of_a_workflow_are_the_same_after(hub: Hub, admin: Client) -> None:

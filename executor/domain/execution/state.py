@@ -254,7 +254,7 @@ def _created(draft: State, event: events.ExecutionCreated, stamp: Stamp) -> None
 def _claimed(draft: State, event: events.ExecutionStarted | events.ExecutionReclaimed, stamp: Stamp) -> None:
     """A new owner. What the former one was at is ready again, and will be another attempt."""
     if draft.started_at is None:
-        draft.status, draft.started_at = ExecutionStatus.RUNNING, stamp.time
+        draft.status, draft.started_at = ExecutionStatus.RUNNING, event.started_at or stamp.time
     draft.engine, draft.epoch = event.engine, event.epoch
     draft.ready = {**draft.running, **draft.ready}
     draft.running = {}
@@ -301,8 +301,8 @@ def _component_started(draft: State, event: events.ComponentStarted, stamp: Stam
             attempt=event.attempt,
             generation=event.generation,
             input_data=event.input_data,
-            started_at=stamp.time,
-            first_started_at=known.first_started_at or stamp.time,
+            started_at=event.started_at or stamp.time,
+            first_started_at=known.first_started_at or event.started_at or stamp.time,
         ),
     )
 
