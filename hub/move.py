@@ -91,9 +91,10 @@ async def _opened(url: str) -> AsyncIterator[OpenedStore]:
 
 async def _require_rest(source: OpenedStore) -> None:
     """Only a store that several processes share can be opened here while a hub runs on it."""
-    alive = await source.ledgers.engines.alive() if source.is_shared else 0
-    if alive:
-        raise MoveFailed(f"{alive} engines run on it, or did some seconds ago: stop every process of the hub first")
+    if others := await source.copying.others():
+        raise MoveFailed(
+            f"{others} other {'process is' if others == 1 else 'processes are'} on it: stop the hub first"
+        )
 
 
 def _require_whole(source: dict[str, str], target: dict[str, str], head: int) -> None:

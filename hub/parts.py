@@ -17,6 +17,8 @@ Run = Callable[[], Coroutine[Any, Any, None]]
 
 _RESTART_SECONDS: Final = 1.0
 _WHOLE_AGAIN_SECONDS: Final = 5.0
+_END_SECONDS: Final = 12.0
+_CUT_SECONDS: Final = 2.0
 _logger = structlog.get_logger(__name__)
 
 
@@ -36,8 +38,15 @@ class Parts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end(self._tasks)
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        """Whoever does not come to a good end within some seconds is cut short."""
+        pending = set(self._tasks.values())
+        for seconds in (_END_SECONDS, _CUT_SECONDS):
+            self.end(self._tasks)
+            if pending:
+                _, pending = await asyncio.wait(pending, timeout=seconds)
+            self._ended.clear()
+        if pending:
+            _logger.error("parts.left", parts=sorted(task.get_name() for task in pending))
 
     def end(self, names: Iterable[str]) -> None:
         """Lets some of them begin to end. Each is told once: a second word would cut its good order short."""

@@ -147,7 +147,9 @@ class ReplayCommands:
             created_by=caller.metadata.actor.rpartition(":")[2],
             created_at=now,
         )
-        await self._ledger.add(replay)
+        async with self._store.exclusively(f"replays of {caller.organization_id}"):
+            await self._require_room(caller.organization_id)
+            await self._ledger.add(replay)
         return replay
 
     async def get(self, caller: Caller, id: str) -> Replay:
@@ -186,13 +188,15 @@ class ReplayCommands:
             if not state.is_active or state.endpoint is None:
                 raise ResourceConflict("the webhook is not active; enable it first", "target.webhook_id")
             patterns = tuple(state.endpoint.events)
+        return patterns
+
+    async def _require_room(self, organization_id: str) -> None:
         counts = [
             await self._ledger.count(ReplayQuery(organization_id=organization_id, status=status))
             for status in ("pending", "running")
         ]
         if sum(counts) >= MOST_OPEN:
             raise ResourceConflict(f"{MOST_OPEN} replays are under way, and no more may be; cancel one, or wait")
-        return patterns
 
     async def _span(self, request: StartReplay, head: int, problems: list[Problem]) -> tuple[int, int]:
         first = await self._position(request.from_, "from", problems)
@@ -222,7 +226,8 @@ class ReplayCommands:
             return None
         if field == "to":
             return await self._store.log.position_at(time)
-        return await self._store.log.position_at(plus(time, -0.001)) + 1
+        before = plus(time, -0.001)
+        return await self._store.log.position_at(before) + 1 if before < time else 1
 
 
 @contextlib.contextmanager

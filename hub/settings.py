@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -139,9 +140,20 @@ def _url(*schemes: str) -> Callable[[str], str]:
         # The text itself may hold a password, so it is not repeated.
         if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        if not _is_readable(text):
+            raise ValueError("cannot be read as a URL; in a password write / ? # @ : [ as %2F %3F %23 %40 %3A %5B")
         return text
 
     return parse
+
+
+def _is_readable(url: str) -> bool:
+    """The parts of a URL can be told apart, and its port is a number."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "sqlite" or not (parts.fragment or parts.port == 0)
+    except ValueError:
+        return False
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {

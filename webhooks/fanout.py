@@ -123,7 +123,9 @@ class Fanout:
                     await self._write(found)
                     found = []
                     await self._deliveries.cancel_waiting(
-                        recorded.stream.removeprefix(endpoint.STREAMS), self._clock.now()
+                        recorded.stream.removeprefix(endpoint.STREAMS),
+                        self._clock.now(),
+                        (recorded.position, recorded.time),
                     )
                 self._fold(recorded)
             found += [self._delivery(recorded, matcher) for matcher in await self._wanting(recorded)]

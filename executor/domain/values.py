@@ -39,11 +39,11 @@ def moment(at: Instant) -> datetime:
 
 
 def plus(at: Instant, seconds: float) -> Instant:
-    """`at` and some seconds; stops at the year 9999 instead of overflowing."""
+    """`at` and some seconds; stops at the years 1 and 9999 instead of overflowing."""
     try:
         return instant(moment(at) + timedelta(seconds=seconds))
     except OverflowError:
-        return Instant("9999-12-31T23:59:59.999Z")
+        return Instant("9999-12-31T23:59:59.999Z" if seconds > 0 else "0001-01-01T00:00:00.000Z")
 
 
 def seconds_between(start: Instant, end: Instant) -> float:

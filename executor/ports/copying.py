@@ -43,6 +43,9 @@ class CopySource(Protocol):
 class Copying(CopySource, Protocol):
     """What a copy writes. Each call is one transaction."""
 
+    async def others(self) -> int:
+        """How many other processes have the store open."""
+
     def frozen(self) -> AbstractAsyncContextManager[None]:
         """Nobody appends while it is open: other processes find the log unavailable."""
 

@@ -131,8 +131,9 @@ class Deliveries(Protocol):
         is dead. Makes it due at once instead of at the end of its lease (the attempt stays counted: it may have
         arrived); answers how many."""
 
-    async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
-        """Cancels what has not ended; answers how many."""
+    async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
+        """Cancels what has not ended; answers how many. With `until`, an event's position and time, only what was
+        there then: live deliveries of events up to it, and test events from before it; replays end by themselves."""
 
     async def next_due(self, shard: int) -> Instant | None:
         """When the shard's next delivery is due (or its lease runs out); null where nothing waits."""

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import astuple
 
+from executor.domain.errors import Unavailable
 from executor.domain.values import Instant
 from executor.ports import Appended, Clock, Recorded, Row
 from storage.aggregates import Aggregates
@@ -27,7 +28,7 @@ from storage.rows import shape
 from storage.sql import named
 
 _REMEMBERED_STREAMS: Final = 16_384
-_VERSIONS, _IDS, _NAMES = 1, 2, 3
+_VERSIONS, _IDS, _NAMES, _MOVED = 1, 2, 3, 4
 
 Result = tuple[Appended, ...] | Exception
 Folds = dict[tuple[str, int], Any]
@@ -96,6 +97,8 @@ class Appender:
                 versions[inward(key)] = number
             elif kind == _IDS:
                 found.append(key)
+            elif kind == _MOVED:
+                raise Unavailable(f"this hub {key}")
             else:
                 known.names[names[key]] = inward(holder)
         if found:

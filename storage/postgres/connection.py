@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
 
 from executor.domain.errors import Unavailable
+from storage.errors import WrongDatabase
 from storage.postgres.errors import ours
 from storage.postgres.values import back, outward
 
@@ -19,11 +21,15 @@ Connection = Any
 _CONNECT_SECONDS: Final = 5.0
 _COMMAND_SECONDS: Final = 30.0
 _POOL_SIZE: Final = 16
+_PROCESS: Final = f"runcast {secrets.token_hex(6)}"
+"""The name of this process's connections."""
 _SETTINGS: Final = {
-    "application_name": "runcast",
+    "application_name": _PROCESS,
     "jit": "off",
     "timezone": "UTC",
     "default_transaction_isolation": "read committed",
+    # A process that is frozen in the middle of a transaction lets go of what it has locked.
+    "idle_in_transaction_session_timeout": "5s",
     # Tables that were empty when a statement was planned would be read from end to end for ever after.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -31,10 +37,14 @@ _SETTINGS: Final = {
 
 
 async def connect(url: str) -> Connection:
-    """Raises what asyncpg and the system raise."""
-    return await asyncpg.connect(
-        url, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS, server_settings=_SETTINGS
-    )
+    """Raises what asyncpg and the system raise, and `WrongDatabase` for a URL that asyncpg cannot read."""
+    try:
+        return await asyncpg.connect(
+            url, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS, server_settings=_SETTINGS
+        )
+    except ValueError:
+        # What it says may hold a part of the password.
+        raise WrongDatabase("the database's URL has a host, port or option that cannot be read") from None
 
 
 class Pool:
@@ -69,13 +79,40 @@ class Pool:
         """A connection to itself, without a transaction."""
         with ours():
             pool = await self._opened()
-            async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+            connection = await pool.acquire(timeout=_CONNECT_SECONDS)
+            try:
                 yield connection
+            except asyncio.CancelledError:
+                # To ask the server to stop would wait for its answer, and what came of that waiting would take the
+                # place of the cancellation.
+                with suppress(asyncpg.InterfaceError):
+                    connection.terminate()
+                raise
+            finally:
+                # What was done is done, whatever becomes of the connection afterwards.
+                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        """Rolled back where the body raises. One that is cancelled ends with its connection."""
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except Exception:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
+
+    async def others(self) -> int:
+        """How many other processes of ours are connected to the database."""
+        sql = (
+            "SELECT count(DISTINCT application_name) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND application_name LIKE 'runcast %' AND application_name <> $1"
+        )
+        return int(await self.value(sql, _PROCESS))
 
     async def close(self) -> None:
         """May be called twice. What is being read ends first, within some seconds."""

@@ -48,10 +48,14 @@ class PostgresCopying:
     async def count(self, table: str) -> int:
         return int(await self._pool.value(f"SELECT count(*) FROM {carried(table)}"))
 
+    async def others(self) -> int:
+        return await self._pool.others()
+
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
         """By the lock that every append takes."""
         async with self._pool.transaction() as connection:
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             await connection.fetchrow(_sql("lock_log"))
             yield
 

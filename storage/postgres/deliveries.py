@@ -87,8 +87,8 @@ class PostgresDeliveries:
     async def release_all(self, now: Instant) -> int:
         return await self._pool.execute(_sql("release_all"), now)
 
-    async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
-        return await self._pool.execute(_sql("cancel_waiting"), webhook_id, now)
+    async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
+        return await self._pool.execute(_sql("cancel_waiting"), webhook_id, now, *(until or (None, None)))
 
     async def next_due(self, shard: int) -> Instant | None:
         due = await self._pool.value(_sql("next_due"), shard)

@@ -50,7 +50,7 @@ def is_lost(error: BaseException) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """The database's state is to blame, not the data of a statement."""
-    return is_lost(error) or isinstance(error, tuple(_BUSY))
+    return is_lost(error) or isinstance(error, (Unavailable, *_BUSY))
 
 
 def translate(error: Exception) -> Exception:

@@ -21,7 +21,8 @@ UPDATE log SET position = $1, time = $2, hash = $3;
 SELECT position FROM log;
 
 -- name: look_up
--- What a batch asks about: 1, the highest versions of streams; 2, which ids there are; 3, who holds names.
+-- What a batch asks about: 1, the highest versions of streams; 2, which ids there are; 3, who holds names; 4, whether
+-- the hub was moved away.
 SELECT 1 AS kind, wanted.stream AS key, coalesce(
            (SELECT version FROM events WHERE events.stream = wanted.stream ORDER BY version DESC LIMIT 1), 0
        ) AS number, NULL AS holder
@@ -29,7 +30,9 @@ FROM unnest($1::text[]) AS wanted (stream)
 UNION ALL
 SELECT 2, id, position, NULL FROM events WHERE id = ANY ($2::text[])
 UNION ALL
-SELECT 3, name, 0, stream FROM names WHERE name = ANY ($3::text[]);
+SELECT 3, name, 0, stream FROM names WHERE name = ANY ($3::text[])
+UNION ALL
+SELECT 4, value, 0, NULL FROM meta WHERE key = 'moved';
 
 -- name: by_id
 SELECT {columns} FROM events WHERE id = ANY ($1::text[]);
@@ -371,7 +374,10 @@ UPDATE deliveries SET due_at = $1, lease_until = $1 WHERE status = 'in_flight';
 -- name: cancel_waiting
 UPDATE deliveries
 SET status = 'cancelled', completed_at = $2, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
-WHERE webhook_id = $1 AND due_at IS NOT NULL;
+WHERE webhook_id = $1 AND due_at IS NOT NULL AND (
+    $3::bigint IS NULL
+    OR replay_id IS NULL AND (position <= $3 OR position IS NULL AND created_at <= $4::text)
+);
 
 -- name: next_due
 SELECT min(due_at) FROM deliveries WHERE shard = $1 AND due_at IS NOT NULL;

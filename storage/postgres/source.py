@@ -57,6 +57,8 @@ class PostgresSource:
     async def snapshot(self) -> AsyncIterator[None]:
         with ours():
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                # It holds no lock, and folds for as long as it takes.
+                await self._connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 yield
 
     async def borders(self, after: str | None, size: int) -> list[str]:

@@ -72,9 +72,10 @@ class PostgresStore:
             await connection.execute("SELECT pg_advisory_lock($1, $2)", _EXCLUSIVE, key)
             try:
                 yield
-            finally:
-                if not connection.is_closed():
-                    await connection.execute("SELECT pg_advisory_unlock($1, $2)", _EXCLUSIVE, key)
+            except Exception:
+                await connection.execute("SELECT pg_advisory_unlock($1, $2)", _EXCLUSIVE, key)
+                raise
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", _EXCLUSIVE, key)
 
     async def ping(self) -> None:
         await self._pool.value("SELECT 1")

@@ -71,10 +71,16 @@ class Writer:
         return await work.future
 
     async def close(self) -> None:
-        """Finishes what was submitted, then closes the connection. May be called twice."""
+        """Finishes what was submitted, then closes the connection; where the database does not answer, what is left
+        was not appended, as far as anybody knows. May be called twice."""
         self._closed = True
         self._wake.set()
-        await asyncio.shield(self._task)
+        _, pending = await asyncio.wait([self._task], timeout=_CLOSE_SECONDS)
+        if pending:
+            if self._connection is not None:
+                self._connection.terminate()
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while self._queue or not self._closed:
@@ -83,7 +89,11 @@ class Writer:
                 await self._wake.wait()
                 continue
             batch = self._gather()
-            recorded = await self._commit(batch)
+            try:
+                recorded = await self._commit(batch)
+            except asyncio.CancelledError:
+                self._abandon([*batch, *self._queue])
+                raise
             self._answer(batch, recorded)
         await self._drop()
 
@@ -142,6 +152,11 @@ class Writer:
                     self._notice(appended.recorded[-1].position)
             if not work.future.done():
                 work.future.set_result(work.answer)
+
+    def _abandon(self, works: Sequence[_Work]) -> None:
+        for work in works:
+            if not work.future.done():
+                work.future.set_exception(Unavailable("the database does not answer"))
 
     async def _roll_back(self) -> None:
         if self._connection is None:

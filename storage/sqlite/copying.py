@@ -70,9 +70,13 @@ class SqliteCopying(SqliteCopySource):
         super().__init__(connection, pool)
         self._log, self._folding, self._forget, self._clock = log, folding, forget, clock
 
+    async def others(self) -> int:
+        """The file lock keeps every other process out."""
+        return 0
+
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """The file lock keeps every other process out already."""
+        """The same."""
         yield
 
     async def mark(self, marks: Mapping[str, str | None]) -> None:

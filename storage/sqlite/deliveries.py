@@ -80,8 +80,9 @@ class SqliteDeliveries:
     async def release_all(self, now: Instant) -> int:
         return await self._writer.run(lambda db: db.execute(queries()["release_all"], (now,)).rowcount)
 
-    async def cancel_waiting(self, webhook_id: str, now: Instant) -> int:
-        return await self._writer.run(lambda db: db.execute(queries()["cancel_waiting"], (now, webhook_id)).rowcount)
+    async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
+        values = (webhook_id, now, *(until or (None, None)))
+        return await self._writer.run(lambda db: db.execute(queries()["cancel_waiting"], values).rowcount)
 
     async def next_due(self, shard: int) -> Instant | None:
         with ours():

@@ -297,8 +297,10 @@ UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight';
 
 -- name: cancel_waiting
 UPDATE deliveries
-SET status = 'cancelled', completed_at = ?, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
-WHERE webhook_id = ? AND due_at IS NOT NULL;
+SET status = 'cancelled', completed_at = ?2, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+WHERE webhook_id = ?1 AND due_at IS NOT NULL AND (
+    ?3 IS NULL OR replay_id IS NULL AND (position <= ?3 OR position IS NULL AND created_at <= ?4)
+);
 
 -- name: next_due
 SELECT min(due_at) FROM deliveries WHERE shard = ? AND due_at IS NOT NULL;

@@ -291,6 +291,20 @@ async def test_an_end_wins_over_a_cancellation_and_a_retry_does_not(
     assert await ledger.next_due(0) is None
 
 
+async def test_cancelling_what_an_event_ended_leaves_alone_what_came_after_it_and_replays(ledger: Deliveries) -> None:
+    test = {"position": None, "body": b"{}"}
+    await add(
+        ledger,
+        *(delivery(number) for number in range(4)),
+        delivery(4, replay_id="R"),
+        delivery(5, **test),
+        delivery(6, **test, created_at=plus(START, 9)),
+    )
+    assert await ledger.cancel_waiting("H", plus(START, 9), (delivery(1).position or 0, plus(START, 5))) == 3
+    ended = {number for number in range(7) if await status(ledger, f"D{number:03}") == "cancelled"}
+    assert ended == {0, 1, 5}
+
+
 async def test_cancelling_ends_what_has_not_ended(ledger: Deliveries) -> None:
     await add(ledger, *(delivery(number) for number in range(3)), delivery(3, webhook_id="other"))
     (sent,) = await claim(ledger, limit=1)

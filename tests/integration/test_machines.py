@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +98,24 @@ async def test_while_postgresql_is_away_requests_are_told_when_to_come_again_and
             await load.start(RUNS)
             await load.ended_well()
         assert [watcher.codes for watcher in load.watchers] == [[], []], "sockets stayed open"
+
+
+async def test_told_to_end_while_postgresql_does_not_answer_every_role_ends(
+    tmp_path: Path, server: PostgresServer
+) -> None:
+    """As in a failover: nobody closes the connections. What was on its way fails, and is not acknowledged."""
+    async with machines(tmp_path, server) as hub:
+        started = await hub.start_all(*ROLES)
+        rows = await server.execute("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runcast %'")
+        stopped = [row[0] for row in rows]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            codes = await asyncio.gather(*(machine.stop(20) for machine in started))
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        assert codes == [0, 0, 0], [machine.log for machine in started]
 
 
 async def refused(client: Client, path: str) -> None:

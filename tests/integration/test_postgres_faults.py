@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from executor.clock import SystemClock
 from executor.domain.errors import Unavailable
-from executor.ports import Conflict, Metadata, Recorded, Store
+from executor.ports import MOVED, Conflict, Metadata, Recorded, Store
 from storage.aggregates import Aggregates
 from storage.codec import verify
 from storage.open import open_store
@@ -232,3 +233,69 @@ async def test_a_server_that_crashes_loses_nothing_that_was_acknowledged(server:
         there = {event.position: event for event in await proved(stores[0])}
         assert all(there[event.position] == event for event in acknowledged)
         assert list(there) == list(range(1, len(there) + 1))
+
+
+async def backends(url: str) -> list[int]:
+    """The server's processes that serve ours in this database."""
+    async with connected(url) as connection:
+        found = await connection.fetch(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name LIKE 'runcast %'"
+        )
+    return [row[0] for row in found]
+
+
+async def test_who_is_cancelled_while_the_server_does_not_answer_ends_at_once(postgres_url: str) -> None:
+    """A part that goes on after it was told to end would keep its process alive."""
+    async with processes(postgres_url, 1) as (store,):
+        await store.ledgers.leases.take("L", "first", 60)
+        waiting = [
+            asyncio.create_task(work)
+            for work in (
+                store.ledgers.leases.take("L", "second", 60),
+                store.ledgers.deliveries.fan_out("C", 0, 1, []),
+                store.reads.claimable(CLOCK.now(), 10),
+                author(store).write("N", "lost"),
+            )
+        ]
+        stopped = await backends(postgres_url)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(0)
+            for task in waiting:
+                task.cancel()
+            async with asyncio.timeout(10):
+                came = await asyncio.gather(*waiting, return_exceptions=True)
+                await store.close()
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        assert all(isinstance(each, asyncio.CancelledError) or not isinstance(each, Exception) for each in came), came
+
+
+async def test_a_hub_that_was_moved_away_takes_no_more_from_those_who_have_not_heard(postgres_url: str) -> None:
+    async with processes(postgres_url) as (here, unaware):
+        await author(unaware).write("N", "before")
+        await here.copying.mark({MOVED: "was moved elsewhere"})
+        with pytest.raises(Unavailable, match="was moved elsewhere"):
+            await author(unaware).write("N", "after")
+        await here.copying.mark({MOVED: None})
+        await author(unaware).write("N", "after")
+        assert unaware.log.head == 2
+
+
+async def test_a_transaction_that_is_frozen_lets_go_of_what_it_locked(postgres_url: str) -> None:
+    async with processes(postgres_url, 1) as (store,):
+        pool = store._pool  # type: ignore[attr-defined]
+
+        async def frozen() -> None:
+            async with pool.transaction() as connection:
+                assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"
+                await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'")
+                await connection.execute("LOCK TABLE deliveries")
+                async with connected(postgres_url) as other, other.transaction():
+                    await other.execute("LOCK TABLE deliveries")
+
+        with pytest.raises(Unavailable):
+            await frozen()

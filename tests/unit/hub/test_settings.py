@@ -130,3 +130,20 @@ def test_its_repr_shows_no_secret() -> None:
 )
 def test_which_hosts_only_this_machine_reaches(host: str, is_loopback: bool) -> None:
     assert read(HOST=host).is_loopback is is_loopback
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2#x@/db",
+        "postgresql://u:hunter2@host:abc/db",
+        "postgresql://u:hunter2@[::1/db",
+        "redis://:hunter2@host:99999",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_and_not_repeated(url: str) -> None:
+    name = "DATABASE_URL" if url.startswith("postgresql") else "REDIS_URL"
+    with pytest.raises(SettingsError) as caught:
+        from_environment({f"RUNCAST_{name}": url})
+    assert name in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -140,7 +141,8 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
     ],
 )
 def test_named_queries(database: sqlite3.Connection, name: str, index: str) -> None:
-    sql = queries()[name].replace("{columns}", "*").replace("{rows}", "(?, ?)").replace("?1", "?")
+    sql = queries()[name].replace("{columns}", "*").replace("{rows}", "(?, ?)")
+    sql = re.sub(r"\?\d", "?", sql)
     found = plan(database, sql)
     assert index in found
     assert "SCAN events" not in found
