@@ -70,7 +70,7 @@ def values(text: str) -> Iterator[Any]:
 @pytest.mark.parametrize("block", of("json"))
 def test_json_parses_and_definitions_are_valid(block: Block) -> None:
     for value in values(block.text):
-        if "components" in value:
+        if "components" in value or "blocks" in value:
             report = examine(value, Registry())[1]
             assert report.is_valid, report.errors
 

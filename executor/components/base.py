@@ -7,7 +7,7 @@ through the entry point group `runcast.components` (the value is the class).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -73,6 +73,10 @@ class Component(ABC):
     output_schema: ClassVar[dict[str, Any]] = {}
     goes_outside: ClassVar[bool] = False
     default_timeout: ClassVar[float | None] = None
+
+    def faults(self, config: dict[str, Any]) -> Iterable[tuple[str, str]]:
+        """What is wrong with a config beyond its schema: a path in it, and why. It may break the schema too."""
+        return ()
 
     @abstractmethod
     async def run(self, context: Context) -> Output | Suspend:

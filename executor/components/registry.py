@@ -9,6 +9,7 @@ from typing import Any
 from executor.components.base import Component
 from executor.components.condition import Condition
 from executor.components.end import End
+from executor.components.extract import Extract
 from executor.components.http_request import HttpRequest
 from executor.components.log import Log
 from executor.components.start import Start
@@ -16,7 +17,7 @@ from executor.components.transform import Transform
 from executor.components.wait import Wait
 from executor.shapes import compiled
 
-BUILT_IN: tuple[type[Component], ...] = (Start, End, HttpRequest, Transform, Condition, Wait, Log)
+BUILT_IN: tuple[type[Component], ...] = (Start, End, HttpRequest, Transform, Condition, Wait, Log, Extract)
 GROUP = "runcast.components"
 
 

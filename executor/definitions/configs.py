@@ -48,6 +48,8 @@ def config_findings(definition: Definition, graph: Graph, registry: Registry, pr
             continue
         yield from _schema_findings(spec, registry, f"{field}.config")
         yield from _expression_findings(spec, registry, f"{field}.config")
+        for at, wrong in registry[spec.type].faults(spec.config):
+            yield error("CONFIG", wrong, f"{field}.config.{at}", spec.id)
         yield from _reference_findings(definition, graph, spec, registry, f"{field}.config", used)
         yield from _care_findings(graph, spec, registry, field)
     texts = _texts_with_input(definition) if definition.parameters else []
@@ -128,6 +130,9 @@ def _component_reference(graph: Graph, spec: ComponentSpec, reference: Reference
 def _care_findings(graph: Graph, spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
     if not registry[spec.type].goes_outside:
         return
+    if spec.timeout_seconds is None and spec.config.get("timeout") is None:
+        message = f"'{spec.id}' goes outside without timeout_seconds"
+        yield warning("NO_TIMEOUT", message, field, spec.id)
     handles = any(graph.connections[index].type is ConnectionType.ERROR for index in graph.outgoing[spec.id])
     if not handles and (spec.retry is None or spec.retry.max_attempts == 1):
         message = f"'{spec.id}' has neither a retry policy nor an error connection"

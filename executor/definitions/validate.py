@@ -3,52 +3,100 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import UNSET
 
 from executor.components.registry import Registry
+from executor.definitions.blocks import compile_blocks
 from executor.definitions.configs import config_findings, connection_findings
+from executor.definitions.forms import Compile, Written
 from executor.definitions.parameters import fits
 from executor.definitions.report import Finding, Report, Severity, error, report
+from executor.definitions.steps import compile_steps
 from executor.domain.definition import Definition, Graph
 from executor.domain.errors import Code, Invalid
+from executor.domain.references import holds_reference
 from executor.domain.values import DEEPEST, is_deep
 from executor.shapes import Shape
 
 _SHAPE = Shape(Definition)
 
 
-def compile_definition(raw: Any, registry: Registry, prefix: str = "definition") -> Definition:
-    """The definition of a valid raw one. Raises `Invalid` with every error."""
-    definition, answer = examine(raw, registry, prefix)
+AgentNamed = Callable[[str], bool]
+"""Is there an active agent of this name?"""
+
+_FORMS: dict[str, Compile] = {"start_step": compile_steps, "steps": compile_steps, "blocks": compile_blocks}
+"""The form of a definition that has no `components`, by a field that only this form has."""
+
+
+def compile_definition(
+    raw: Any, registry: Registry, prefix: str = "definition", *, agent_named: AgentNamed | None = None
+) -> Definition:
+    """The graph of a valid raw definition, in whatever form. Raises `Invalid` with every error."""
+    definition, answer = examine(raw, registry, prefix, agent_named=agent_named)
     if definition is None or not answer.is_valid:
         raise Invalid(answer.problems(), "the workflow definition is invalid")
     return definition
 
 
-def examine(raw: Any, registry: Registry, prefix: str = "definition") -> tuple[Definition | None, Report]:
-    """What there is to say about a raw definition; the definition itself is None where its shape is wrong."""
+def form_of(raw: Any) -> Compile | None:
+    """What compiles a written form; None for the graph itself, and for what is no definition at all."""
+    if not isinstance(raw, dict) or "components" in raw:
+        return None
+    return next((compile for name, compile in _FORMS.items() if name in raw), None)
+
+
+def examine(
+    raw: Any, registry: Registry, prefix: str = "definition", *, agent_named: AgentNamed | None = None
+) -> tuple[Definition | None, Report]:
+    """What there is to say about a raw definition, with the paths of the form that it is in; the graph is None where
+    its shape is wrong. Without `agent_named`, nobody asks whether agents exist."""
     if is_deep(raw):
         message = f"{prefix} is nested more than {DEEPEST} levels deep"
         return None, report(
             [Finding(code=Code.VALIDATION_ERROR, severity=Severity.ERROR, message=message, field=prefix)]
         )
+    compile = form_of(raw)
     try:
-        definition = _SHAPE.parse(raw, prefix)
+        written = Written(form="graph", graph=raw) if compile is None else compile(raw, prefix)
     except Invalid as invalid:
-        return None, report(
-            Finding(
-                code=problem.code,
-                severity=Severity.ERROR,
-                message=problem.message,
-                field=problem.field,
-                component_id=_component_at(raw, problem.field, prefix),
-            )
-            for problem in invalid.problems
-        )
-    return definition, report(_findings(definition, registry, prefix))
+        return None, _wrong_shape(raw, invalid, prefix)
+    try:
+        definition = _SHAPE.parse(written.graph, prefix)
+    except Invalid as invalid:
+        return None, _wrong_shape(raw, written.refused(invalid, prefix), prefix, written.findings)
+    of_graph = [
+        written.moved(finding, prefix)
+        for finding in _findings(definition, registry, prefix, agent_named)
+        if finding.code not in written.said
+    ]
+    said = {finding.field for finding in written.findings if finding.severity is Severity.ERROR}
+    return definition, report(
+        [
+            *written.findings,
+            *(each for each in of_graph if each.severity is not Severity.ERROR or each.field not in said),
+        ]
+    )
+
+
+def _wrong_shape(raw: Any, invalid: Invalid, prefix: str, more: Iterable[Finding] = ()) -> Report:
+    return report(
+        [
+            *more,
+            *(
+                Finding(
+                    code=problem.code,
+                    severity=Severity.ERROR,
+                    message=problem.message,
+                    field=problem.field,
+                    component_id=_component_at(raw, problem.field, prefix),
+                )
+                for problem in invalid.problems
+            ),
+        ]
+    )
 
 
 def _component_at(raw: Any, field: str | None, prefix: str) -> str | None:
@@ -63,7 +111,9 @@ def _component_at(raw: Any, field: str | None, prefix: str) -> str | None:
     return id if isinstance(id, str) else None
 
 
-def _findings(definition: Definition, registry: Registry, prefix: str) -> Iterator[Finding]:
+def _findings(
+    definition: Definition, registry: Registry, prefix: str, agent_named: AgentNamed | None
+) -> Iterator[Finding]:
     graph = Graph(definition)
     yield from _identities(definition, prefix)
     yield from _starts(definition, graph, prefix)
@@ -71,6 +121,8 @@ def _findings(definition: Definition, registry: Registry, prefix: str) -> Iterat
     yield from _cycles(graph, prefix)
     yield from _reach(definition, graph, prefix)
     yield from config_findings(definition, graph, registry, prefix)
+    if agent_named is not None:
+        yield from _agents(definition, prefix, agent_named)
     yield _count(definition)
 
 
@@ -167,6 +219,14 @@ def _reach(definition: Definition, graph: Graph, prefix: str) -> Iterator[Findin
                 component_id=spec.id,
                 field=f"{prefix}.components[{index}]",
             )
+
+
+def _agents(definition: Definition, prefix: str, agent_named: AgentNamed) -> Iterator[Finding]:
+    for index, spec in enumerate(definition.components):
+        name = spec.config.get("agent_name") if spec.type == "agent" else None
+        if isinstance(name, str) and not holds_reference(name) and not agent_named(name):
+            field = f"{prefix}.components[{index}].config.agent_name"
+            yield error("AGENT", f"the agent '{name}' was not found, or is not active", field, spec.id)
 
 
 def _count(definition: Definition) -> Finding:

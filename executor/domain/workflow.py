@@ -23,13 +23,15 @@ _EMPTY = Definition(components=())
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """`version` counts definitions, `stream_version` events. An unborn workflow has no status."""
+    """`version` counts definitions, `stream_version` events. An unborn workflow has no status. `written` is the
+    definition as it was sent, where that was in another form than the graph's."""
 
     id: str = ""
     organization_id: str = ""
     name: str = ""
     description: str | None = None
     definition: Definition = _EMPTY
+    written: dict[str, Any] | None = None
     status: WorkflowStatus | None = None
     version: int = 0
     stream_version: int = 0
@@ -42,11 +44,12 @@ class State(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What a client may set; a field left out keeps its value."""
+    """What a client may set; a field left out keeps its value. `written` comes with a `definition`, or not at all."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType | None = msgspec.UNSET
     definition: Definition | msgspec.UnsetType = msgspec.UNSET
+    written: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
     category: str | msgspec.UnsetType | None = msgspec.UNSET
     tags: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     priority: int | msgspec.UnsetType = msgspec.UNSET
@@ -90,6 +93,7 @@ def _fold(state: State, event: Event, stamp: Stamp) -> State:
             state,
             description=event.description,
             definition=event.definition,
+            written=event.written,
             category=event.category,
             tags=event.tags,
             priority=event.priority,
@@ -105,20 +109,22 @@ def decide_create(state: State, change: Change) -> list[Event]:
 
 
 def decide_update(state: State, change: Change) -> list[Event]:
-    """Nothing for a change that changes nothing; a changed definition is a new version."""
+    """Nothing for a change that changes nothing; a changed definition is a new version, also where only its form is
+    another."""
     _alive(state)
     if state.status is WorkflowStatus.ARCHIVED:
         raise _illegal(state, "changed; activate it first")
     changed = {name: value for name, value in change.given().items() if not _same(value, getattr(state, name))}
     if not changed:
         return []
+    names = tuple(dict.fromkeys("definition" if name == "written" else name for name in changed))
     after = structs.replace(state, **changed)
     return [
         events.WorkflowUpdated(
             **{name: getattr(after, name) for name in change.__struct_fields__},
             status=str(after.status),
-            workflow_version=state.version + ("definition" in changed),
-            changed=tuple(changed),
+            workflow_version=state.version + ("definition" in names),
+            changed=names,
         )
     ]
 
@@ -194,7 +200,8 @@ class WorkflowSummary(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowView(WorkflowSummary, frozen=True, kw_only=True):
-    """A workflow as clients see it. `version` counts its definitions; of a definition, what is null is left out."""
+    """A workflow as clients see it. `version` counts its definitions. A definition has the form that was sent; of a
+    graph, what is null is left out."""
 
     definition: dict[str, Any]
 
@@ -220,7 +227,7 @@ def view(state: State) -> WorkflowView:
         id=state.id,
         name=state.name,
         description=state.description,
-        definition=shown(state.definition),
+        definition=shown(state.definition, state.written),
         status=str(state.status),
         category=state.category,
         tags=state.tags,
@@ -233,8 +240,10 @@ def view(state: State) -> WorkflowView:
     )
 
 
-def shown(definition: Definition) -> dict[str, Any]:
-    """The definition as JSON, without the optional fields that nobody set."""
+def shown(definition: Definition, written: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The definition as JSON: as it was written, else the graph without the optional fields that nobody set."""
+    if written is not None:
+        return written
     raw: dict[str, Any] = msgspec.to_builtins(definition)
     raw["components"] = [_set_fields(component) for component in raw["components"]]
     raw["connections"] = [_set_fields(connection) for connection in raw["connections"]]

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from executor.definitions.report import Report
-from executor.definitions.validate import compile_definition, examine
+from executor.definitions.validate import compile_definition, examine, form_of
 from executor.domain import workflow
 from executor.domain.errors import Code, Invalid, Problem, ResourceConflict
 from executor.domain.events.workflow import WorkflowCreated, WorkflowUpdated
@@ -114,7 +114,7 @@ async def create(call: Call[CreateWorkflow, NoQuery]) -> Answer:
     change = Change(
         name=body.name,
         description=body.description,
-        definition=compile_definition(body.definition, call.hub.registry),
+        **_definition(call, body.definition),
         category=body.category,
         tags=body.tags,
         priority=priority_of(body.priority),
@@ -190,7 +190,7 @@ async def update(call: Call[UpdateWorkflow, NoQuery]) -> Answer:
     change = Change(
         name=body.name,
         description=body.description,
-        definition=UNSET if body.definition is UNSET else compile_definition(body.definition, call.hub.registry),
+        **({} if body.definition is UNSET else _definition(call, body.definition)),
         category=body.category,
         tags=body.tags,
         priority=UNSET if body.priority is UNSET else priority_of(body.priority),
@@ -260,7 +260,7 @@ async def versions(call: Call[NoBody, Paging]) -> Answer:
                     version=event.workflow_version,
                     created_at=recorded.time,
                     created_by=recorded.metadata.actor.rpartition(":")[2],
-                    definition=workflow.shown(event.definition),
+                    definition=workflow.shown(event.definition, event.written),
                     component_count=len(event.definition.components),
                     is_current=False,
                 ),
@@ -271,6 +271,12 @@ async def versions(call: Call[NoBody, Paging]) -> Answer:
     ]
     shown, page = sliced(listed, call.query)
     return Answer(shown, page=page)
+
+
+def _definition(call: Call[Any, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """What a change says of a definition in any form: its graph, and how it was written. Raises `Invalid`."""
+    graph = compile_definition(raw, call.hub.registry)
+    return {"definition": graph, "written": None if form_of(raw) is None else raw}
 
 
 async def _move(call: Call[NoBody, NoQuery], decide: Decide, message: str) -> Answer:

@@ -327,6 +327,7 @@ async def test_validate_judges_the_stored_definition_or_one_in_the_body(admin: C
     assert warned["is_valid"] is True
     assert {(w["code"], w["component_id"]) for w in warned["warnings"]} == {
         ("NO_ERROR_HANDLING", "call"),
+        ("NO_TIMEOUT", "call"),
         ("UNREACHABLE", "lost"),
     }
     assert all(w["severity"] == "warning" for w in warned["warnings"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from executor.domain.definition import Definition
 from executor.domain.events.base import Event
@@ -17,9 +17,12 @@ class WorkflowEvent(Event, frozen=True, kw_only=True):
 
 
 class WorkflowCreated(WorkflowEvent, frozen=True, kw_only=True):
+    """`written` is the definition as it was sent, where that was not in the form of the graph."""
+
     type: ClassVar[str] = "workflow.created"
     description: str | None
     definition: Definition
+    written: dict[str, Any] | None = None
     category: str | None
     tags: tuple[str, ...]
     priority: int
@@ -31,6 +34,7 @@ class WorkflowUpdated(WorkflowEvent, frozen=True, kw_only=True):
     type: ClassVar[str] = "workflow.updated"
     description: str | None
     definition: Definition
+    written: dict[str, Any] | None = None
     category: str | None
     tags: tuple[str, ...]
     priority: int

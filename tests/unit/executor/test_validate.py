@@ -255,9 +255,8 @@ def test_a_right_condition_is_accepted(condition: str) -> None:
 
 def test_an_unknown_type_is_told_with_those_there_are() -> None:
     (error,) = examined(definition(component("a", "nope"))).errors
-    assert error.message == (
-        "there is no component type 'nope'; there are condition, end, http_request, log, start, transform, wait"
-    )
+    known = ", ".join(sorted(REGISTRY))
+    assert error.message == f"there is no component type 'nope'; there are {known}"
     assert (error.field, error.component_id) == ("definition.components[1].type", "a")
 
 
@@ -400,13 +399,21 @@ def test_unused_parameters_are_warned_about_and_those_that_conditions_name_are_u
 def test_requests_without_error_handling_are_warned_about() -> None:
     warned = ("NO_ERROR_HANDLING", "definition.components[1]")
     assert warned in found(examined(definition(component("a", "http_request"))).warnings)
-    retried = definition(component("a", "http_request", retry={"max_attempts": 3}))
+    retried = definition(component("a", "http_request", retry={"max_attempts": 3}, timeout_seconds=5))
     handled = definition(
-        component("a", "http_request"),
+        component("a", "http_request", timeout_seconds=5),
         component("b"),
         links=[link("start", "a"), link("a", "b", type="error")],
     )
     assert found(examined(retried).warnings) == found(examined(handled).warnings) == set()
+
+
+def test_requests_without_a_timeout_are_warned_about() -> None:
+    warned = ("NO_TIMEOUT", "definition.components[1]")
+    assert warned in found(examined(definition(component("a", "http_request"))).warnings)
+    config = {"url": "https://example.com", "timeout": 5}
+    for careful in (component("a", "http_request", timeout_seconds=5), component("a", "http_request", config=config)):
+        assert warned not in found(examined(definition(careful)).warnings)
 
 
 # size and hostility

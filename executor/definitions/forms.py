@@ -1,0 +1,64 @@
+"""The written forms of a definition: the graph itself, `start_step` + `steps`, `blocks` + `connections`.
+
+Each compiles to the one graph. What is wrong with the graph is said where it was written: `Written.places` leads from
+the paths of the one to those of the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct, structs
+
+from executor.definitions.report import Finding
+from executor.domain.errors import Invalid, Problem
+
+_ENDS = re.compile(r"[.\[]")
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """A definition in some form, as a graph whose shape is still to be checked.
+
+    `places` are paths in the graph and in the form, without prefix; the longest that leads to a path rules, and none
+    means that they are the same. `said` are the codes of findings that the form has said itself.
+    """
+
+    form: str
+    graph: Any
+    places: Mapping[str, str] | None = None
+    findings: tuple[Finding, ...] = ()
+    said: frozenset[str] = frozenset()
+
+    def place(self, field: str | None, prefix: str) -> str | None:
+        """Where a path of the graph was written."""
+        if self.places is None or field is None or not field.startswith(f"{prefix}."):
+            return field
+        path = field[len(prefix) + 1 :]
+        ends = [len(path), *(match.start() for match in reversed(list(_ENDS.finditer(path))))]
+        for end in ends:
+            if (written := self.places.get(path[:end])) is not None:
+                return f"{prefix}.{written}{path[end:]}" if written else prefix
+        return prefix
+
+    def moved(self, finding: Finding, prefix: str) -> Finding:
+        return structs.replace(finding, field=self.place(finding.field, prefix))
+
+    def refused(self, invalid: Invalid, prefix: str) -> Invalid:
+        """The graph's wrong shape, where it was written."""
+        return Invalid(
+            Problem(each.code, each.message, self.place(each.field, prefix), each.details)
+            for each in invalid.problems
+        )
+
+
+Compile = Callable[[Any, str], Written]
+"""From a raw definition and the prefix of its paths. Raises `Invalid` for a wrong shape."""
+
+
+def free_id(wanted: str, taken: Mapping[str, Any] | set[str]) -> str:
+    """An id for a component that nobody wrote."""
+    while wanted in taken:
+        wanted = f"_{wanted}"
+    return wanted
