@@ -17,7 +17,7 @@ from executor.ports import Clock
 from hub.envelope import failed
 from hub.middleware.request import RequestContext
 from hub.operation import Operation, endpoint, refused
-from hub.routes import apikeys, components, events, executions, replays, system, webhooks, workflows
+from hub.routes import apikeys, components, events, executions, replays, system, versions, webhooks, workflows
 from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
@@ -25,6 +25,7 @@ PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
 AT_THE_ROOT = ("/health", "/health/ready")
 RESOURCES = (
     workflows.RESOURCE,
+    versions.RESOURCE,
     executions.RESOURCE,
     replays.RESOURCE,
     events.RESOURCE,

@@ -1,4 +1,4 @@
-"""Workflows: create, read, change, validate, list versions, execute."""
+"""Workflows: create, read, change, validate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from executor.definitions.report import Report
 from executor.definitions.validate import compile_definition, examine, form_of
 from executor.domain import workflow
 from executor.domain.errors import Code, Invalid, Problem, ResourceConflict
-from executor.domain.events.workflow import WorkflowCreated, WorkflowUpdated
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import LIVE_STATUSES, Instant, WorkflowStatus
 from executor.domain.workflow import Change, State, WorkflowRow, WorkflowSummary, WorkflowView
@@ -23,7 +22,7 @@ from hub.executions import cancel_if_live
 from hub.lookups import workflow_row
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
-from hub.queries import NoQuery, Paging, page_of, sliced
+from hub.queries import NoQuery, Paging, page_of
 from hub.services import Services
 from hub.travel import At, Moment, Span, difference, moment_of, workflow_at
 
@@ -89,15 +88,6 @@ class Stats(Struct, frozen=True, kw_only=True):
     execution_count: int
     success_rate: float
     last_execution_at: Instant | None
-
-
-class Version(Struct, frozen=True, kw_only=True):
-    version: int
-    created_at: Instant
-    created_by: str
-    definition: Any
-    component_count: int
-    is_current: bool
 
 
 async def inspect(hub: Services, fields: dict[str, Any]) -> list[Problem]:
@@ -244,33 +234,6 @@ async def deactivate(call: Call[NoBody, NoQuery]) -> Answer:
 async def archive(call: Call[NoBody, NoQuery]) -> Answer:
     """Archive a workflow: it can neither run nor change until it is activated."""
     return await _move(call, workflow.decide_archive, "Workflow archived")
-
-
-@RESOURCE.route("GET", "/workflows/{id}/versions", needs="workflow.read", query=Paging)
-async def versions(call: Call[NoBody, Paging]) -> Answer:
-    """List the versions of a workflow's definition, newest first."""
-    row = await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
-    found: dict[int, Version] = {}
-    for recorded in await call.hub.store.log.stream(f"workflow:{row.id}"):
-        if recorded.type in (WorkflowCreated.type, WorkflowUpdated.type):
-            event = msgspec.json.decode(recorded.data, type=WorkflowCreated)
-            found.setdefault(
-                event.workflow_version,
-                Version(
-                    version=event.workflow_version,
-                    created_at=recorded.time,
-                    created_by=recorded.metadata.actor.rpartition(":")[2],
-                    definition=workflow.shown(event.definition, event.written),
-                    component_count=len(event.definition.components),
-                    is_current=False,
-                ),
-            )
-    newest = max(found)
-    listed = [
-        msgspec.structs.replace(found[number], is_current=number == newest) for number in sorted(found, reverse=True)
-    ]
-    shown, page = sliced(listed, call.query)
-    return Answer(shown, page=page)
 
 
 def _definition(call: Call[Any, Any], raw: dict[str, Any]) -> dict[str, Any]:

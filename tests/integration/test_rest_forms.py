@@ -110,3 +110,43 @@ async def test_a_stored_form_is_validated_as_it_was_written(admin: Client) -> No
 async def test_steps_name_agents_that_must_be_there(admin: Client) -> None:
     answer = await admin.post("/workflows", {"name": unique("steps"), "definition": STEPS})
     assert (answer.status, answer.fields) == (422, ["definition.steps.a.agent_name"])
+
+
+async def test_versions_can_be_had_one_by_one_and_compared(admin: Client) -> None:
+    created = await admin.workflow(BLOCKS)
+    path = f"/workflows/{created['id']}"
+    changed = BLOCKS | {"blocks": [*BLOCKS["blocks"][:3], {**BLOCKS["blocks"][3], "parameters": {"code": "'none'"}}]}
+    await admin.put(path, {"definition": changed})
+    await admin.put(path, {"definition": {"components": [{"id": "start", "type": "start"}]}})
+    second = (await admin.get(f"{path}/versions/2")).data
+    assert (second["version"], second["definition"], second["is_current"]) == (2, changed, False)
+    assert (await admin.get(f"{path}/versions/3")).data["is_current"] is True
+    compared = (await admin.get(f"{path}/versions/diff?from=1&to=2")).data
+    code = "definition.blocks[3].parameters.code"
+    before = "steps.read.output.price + '!'"
+    assert compared == {
+        "from": 1,
+        "to": 2,
+        "changes": [{"path": code, "op": "changed", "before": before, "after": "'none'"}],
+    }
+    graphs = (await admin.get(f"{path}/versions/diff?from=2")).data
+    assert (graphs["from"], graphs["to"]) == (2, 3)
+    assert {"definition.components[1]", "definition.components[4]"} <= {each["path"] for each in graphs["changes"]}
+    assert all("blocks" not in each["path"] for each in graphs["changes"]), "two forms are compared as graphs"
+
+
+@pytest.mark.parametrize("version", ["0", "2", "01x", "-1", "9" * 40, "x"])
+async def test_a_version_that_there_is_not_is_a_404(admin: Client, version: str) -> None:
+    created = await admin.workflow()
+    answer = await admin.get(f"/workflows/{created['id']}/versions/{version}")
+    assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"})
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [("", ["from"]), ("?from=2&to=9", ["from", "to"]), ("?from=0", ["from"]), ("?from=x&to=-1", ["from", "to"])],
+)
+async def test_versions_to_compare_must_be_there(admin: Client, query: str, fields: list[str]) -> None:
+    created = await admin.workflow()
+    answer = await admin.get(f"/workflows/{created['id']}/versions/diff{query}")
+    assert (answer.status, answer.fields) == (422, fields)
