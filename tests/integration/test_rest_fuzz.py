@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.hubs import Client, Hub, unique
+from tests.integration.test_rest_forms import BLOCKS, STEPS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -154,7 +155,15 @@ async def test_create_workflow(target: Target, body: Any) -> None:
 
 
 @quick
-@given(body=damaged({"definition": DEFINITION}))
+@given(body=damaged({"name": "n", "definition": BLOCKS}))
+async def test_create_workflow_of_blocks(target: Target, body: Any) -> None:
+    if isinstance(body, dict) and body.get("name") == "n":
+        body["name"] = unique("n")
+    await target.send("POST", "/workflows", body)
+
+
+@quick
+@given(body=damaged({"definition": DEFINITION}) | damaged({"definition": STEPS}))
 async def test_validate(target: Target, body: Any) -> None:
     await target.send("POST", f"/workflows/{target.workflow}/validate", body)
 
