@@ -17,7 +17,7 @@ from executor.ports import Clock
 from hub.envelope import failed
 from hub.middleware.request import RequestContext
 from hub.operation import Operation, endpoint, refused
-from hub.routes import apikeys, components, events, executions, replays, system, versions, webhooks, workflows
+from hub.routes import agents, apikeys, components, events, executions, replays, system, versions, webhooks, workflows
 from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
@@ -30,6 +30,7 @@ RESOURCES = (
     replays.RESOURCE,
     events.RESOURCE,
     webhooks.RESOURCE,
+    agents.RESOURCE,
     components.RESOURCE,
     apikeys.RESOURCE,
     system.RESOURCE,

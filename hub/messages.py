@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from executor.domain.events import CATALOGUE, Event, execution, workflow
+from executor.domain.events import agent as agents
 from executor.domain.events import apikey as apikeys
 from executor.domain.events import webhook as webhooks
 from executor.domain.secrets import redact_json
@@ -273,6 +274,9 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     webhooks.WebhookEnabled: None,
     webhooks.WebhookDeleted: None,
     webhooks.DeliveryExhausted: None,
+    agents.AgentRegistered: None,
+    agents.AgentUpdated: None,
+    agents.AgentDeleted: None,
     apikeys.ApiKeyCreated: None,
     apikeys.ApiKeyRevoked: None,
 }

@@ -10,6 +10,7 @@ from executor.egress import Egress
 from executor.engine import Engine
 from executor.ports import Clock, Store
 from executor.sealing import Sealer, SecretKey
+from hub.agents.commands import AgentCommands
 from hub.auth.authenticate import Authenticator
 from hub.auth.principal import Principal
 from hub.feed import Feed
@@ -39,6 +40,7 @@ class Services:
     sockets: Sockets
     streams: Streams
     webhooks: Commands
+    agents: AgentCommands
     replays: ReplayCommands
     redis_ping: Callable[[], Awaitable[None]]
     end_work: Callable[[], None]

@@ -18,6 +18,7 @@ from executor.egress import Egress
 from executor.engine import TTL_SECONDS, Engine
 from executor.ports import Clock, Store
 from executor.sealing import Sealer, SecretKey
+from hub.agents.commands import AgentCommands
 from hub.aggregates import AGGREGATES
 from hub.auth.authenticate import Authenticator
 from hub.credentials import ensure_secret_key
@@ -147,6 +148,7 @@ async def opened(
             ),
             streams=Streams(feed, replays, clock),
             webhooks=webhooks.commands,
+            agents=AgentCommands(store.log, sealer, egress, clock),
             replays=ReplayCommands(store),
             redis_ping=lambda: _ping(redis),
             end_work=lambda: parts.end(("engine", "webhooks")),

@@ -30,6 +30,7 @@ CARRIED: Final = (
     Table("executions"),
     Table("components", ("execution_id", "component_id", "iteration")),
     Table("webhooks"),
+    Table("agents"),
     Table("api_keys"),
     Table("organizations"),
     Table("key_use"),

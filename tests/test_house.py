@@ -10,8 +10,9 @@ import pytest
 from starlette.routing import Route, WebSocketRoute
 
 from executor.clock import SystemClock
+from executor.domain.agent import AgentRow
 from executor.domain.aggregate import Row
-from executor.domain.events import CATALOGUE, Event, Fact, Stamp, apikey, webhook
+from executor.domain.events import CATALOGUE, Event, Fact, Stamp, agent, apikey, webhook
 from executor.domain.values import Instant, RetryPolicy
 from executor.ports import Metadata, Recorded
 from hub.aggregates import AGGREGATES
@@ -151,7 +152,26 @@ ENDPOINT = webhook.Endpoint(
     max_in_flight=1,
     ordered=False,
 )
+AGENT: dict[str, Any] = {
+    "name": "n",
+    "description": None,
+    "url": "https://example.com",
+    "agent_type": "ai",
+    "protocol": "auto",
+    "capabilities": (),
+    "auth_type": "none",
+    "auth_config": {},
+    "timeout_ms": 1000,
+    "retry_config": agent.RetryConfig(),
+    "availability": "available",
+    "status": "active",
+}
 LIVES: dict[str, list[Event]] = {
+    "agent": [
+        agent.AgentRegistered(**AGENT),
+        agent.AgentUpdated(**AGENT, changed=("url",)),
+        agent.AgentDeleted(name="n"),
+    ],
     "webhook": [
         webhook.WebhookCreated(endpoint=ENDPOINT),
         webhook.WebhookUpdated(endpoint=ENDPOINT, changed=("url",)),
@@ -197,7 +217,7 @@ def test_every_event_of_a_stream_folds_and_makes_its_row(prefix: str) -> None:
         state = aggregate.evolve(state, [Fact(event, Stamp(NOW, "o", "id", version))])
         assert state != before, event.type
         for row in aggregate.rows(before, state):
-            assert isinstance(row, WebhookRow | ApiKeyRow)
+            assert isinstance(row, WebhookRow | ApiKeyRow | AgentRow)
             assert row.version == version
 
 

@@ -26,6 +26,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "POST /executions/{id}/cancel": {},
     "POST /webhooks": {"url": "http://127.0.0.1:1/", "events": ["*"]},
     "PUT /webhooks/{id}": {"description": "d"},
+    "POST /agents": {"name": "n", "url": "http://127.0.0.1:1/"},
+    "PUT /agents/{id}": {"description": "d"},
     "POST /auth/api-keys": {"name": "n", "role": "admin"},
     "POST /events/replay": {"target": "channel"},
 }
@@ -42,7 +44,11 @@ class Things:
         self.client, self.ids, self.length = client, ids, 0
 
     async def length_now(self) -> int:
-        return len(await self.client.events(types="*.created,*.updated,*.deleted,*.enabled,*.revoked,*.cancelled"))
+        return len(
+            await self.client.events(
+                types="*.created,*.updated,*.deleted,*.enabled,*.revoked,*.cancelled,*.registered"
+            )
+        )
 
     def path(self, operation: Operation) -> str:
         head, _, tail = operation.path.partition("{")
@@ -59,7 +65,9 @@ async def shared(hub: Hub) -> Things:
     execution = await client.execution(workflow["id"], scheduled_at="2999-01-01T00:00:00Z")
     webhook = await client.webhook("http://127.0.0.1:1/", active=False)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
+    agent = (await client.post("/agents", {"name": "first", "url": "http://127.0.0.1:1/"})).data["id"]
     ids = {
+        ("agents", agent),
         *(("workflows", workflow["id"]), ("executions", execution), ("webhooks", webhook["id"]), ("auth", key)),
         *(("deliveries", "01ARZ3NDEKTSV4RRFFQ69G5FAV"), ("events", "1"), ("components", "log")),
     }

@@ -50,6 +50,7 @@ async def things(client: Client) -> dict[str, str]:
 
         await until(arrived)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
+    agent = (await client.post("/agents", {"name": "n", "url": "http://127.0.0.1:1"})).data["id"]
     position = (await client.events(workflow_id=workflow["id"]))[0]["position"]
     return {
         "workflows": workflow["id"],
@@ -57,6 +58,7 @@ async def things(client: Client) -> dict[str, str]:
         "webhooks": webhook["id"],
         "deliveries": delivery,
         "auth": key,
+        "agents": agent,
         "events": str(position),
     }
 
@@ -102,7 +104,7 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
         message = answer.errors[0]["message"].replace(ids[kind], NOTHING)
         if kind != "events":
             assert message == unknown.errors[0]["message"], "not even that it exists is said"
-    for listed in ("/workflows", "/executions", "/webhooks"):
+    for listed in ("/workflows", "/executions", "/webhooks", "/agents"):
         assert (await stranger.get(listed)).data == []
     assert [event["type"] for event in await stranger.events()] == ["apikey.created"]
     assert len((await stranger.get("/auth/api-keys")).data) == 1

@@ -72,6 +72,19 @@ WEBHOOK = {
     "retry_policy": {"max_attempts": 2, "initial_delay_seconds": 0},
     "active": False,
 }
+AGENT = {
+    "name": "n",
+    "url": "http://127.0.0.1:1/",
+    "agent_type": "ai",
+    "protocol": "http",
+    "capabilities": ["a"],
+    "auth_type": "apikey",
+    "auth_config": {"key": "k", "header": "X-Key"},
+    "timeout_ms": 1000,
+    "retry_config": {"max_retries": 1},
+    "availability": "busy",
+    "status": "inactive",
+}
 EXECUTE = {"parameters": {"x": 1}, "priority": 5, "scheduled_at": "2999-01-01T00:00:00Z", "tags": ["a"]}
 KEY = {"name": "n", "role": "read_only", "permissions": ["workflow.read"], "expires_at": "2999-01-01T00:00:00Z"}
 
@@ -112,8 +125,8 @@ def damaged(draw: st.DrawFn, example: Any) -> Any:
 class Target:
     """What the bodies are sent to; everything that starts here is cancelled at the end."""
 
-    def __init__(self, client: Client, workflow: str, webhook: str) -> None:
-        self.client, self.workflow, self.webhook = client, workflow, webhook
+    def __init__(self, client: Client, workflow: str, webhook: str, agent: str) -> None:
+        self.client, self.workflow, self.webhook, self.agent = client, workflow, webhook, agent
 
     async def send(self, method: str, path: str, body: Any) -> None:
         answer = await self.client.send(method, path, raw=msgspec.json.encode(body))
@@ -133,7 +146,8 @@ async def target(hub: Hub) -> AsyncIterator[Target]:
     client = await hub.client()
     workflow = (await client.workflow(DEFINITION))["id"]
     webhook = (await client.webhook("http://127.0.0.1:1/", active=False))["id"]
-    yield Target(client, workflow, webhook)
+    agent = (await client.post("/agents", AGENT)).data["id"]
+    yield Target(client, workflow, webhook, agent)
     assert (await client.delete(f"/workflows/{workflow}", force="true")).status == 200
 
 
@@ -193,6 +207,20 @@ async def test_change_webhook(target: Target, body: Any) -> None:
 
 
 @quick
+@given(body=damaged(AGENT))
+async def test_register_agent(target: Target, body: Any) -> None:
+    if isinstance(body, dict) and body.get("name") == "n":
+        body["name"] = unique("n")
+    await target.send("POST", "/agents", body)
+
+
+@quick
+@given(body=damaged(AGENT))
+async def test_change_agent(target: Target, body: Any) -> None:
+    await target.send("PUT", f"/agents/{target.agent}", body)
+
+
+@quick
 @given(body=damaged(KEY))
 async def test_create_key(target: Target, body: Any) -> None:
     await target.send("POST", "/auth/api-keys", body)
@@ -201,5 +229,5 @@ async def test_create_key(target: Target, body: Any) -> None:
 @quick
 @given(body=JSON)
 async def test_any_json_anywhere(target: Target, body: Any) -> None:
-    for path in ("/workflows", f"/workflows/{target.workflow}/execute", "/webhooks", "/auth/api-keys"):
+    for path in ("/workflows", f"/workflows/{target.workflow}/execute", "/webhooks", "/agents", "/auth/api-keys"):
         await target.send("POST", path, body)

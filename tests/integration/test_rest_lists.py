@@ -97,6 +97,12 @@ async def deliveries(client: Client) -> str:
     return path
 
 
+async def agents(client: Client) -> str:
+    for number in range(COUNT):
+        await client.post("/agents", {"name": f"agent {number}", "url": "http://127.0.0.1:1/"})
+    return "/agents"
+
+
 async def keys(client: Client) -> str:
     for _ in range(COUNT - 1):
         await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})
@@ -134,6 +140,7 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/executions/{id}/history": history,
     "/webhooks": webhooks,
     "/webhooks/{id}/deliveries": deliveries,
+    "/agents": agents,
     "/auth/api-keys": keys,
     "/components": types,
     "/events": events,

@@ -15,6 +15,8 @@ SECRETS = {
     "bearer token": "t0ken-of-the-receiver",
     "header value": "h3ader-of-the-receiver",
     "parameter": "p4rameter-of-the-run",
+    "agent token": "t0ken-of-the-agent",
+    "agent key": "k3y-of-the-agent",
 }
 
 
@@ -41,6 +43,21 @@ async def test_no_answer_event_log_line_or_file_shows_a_secret(tmp_path: Path) -
         answers.pop()
         for wrong in ({"secret": "whsec_" + key, "url": 5}, {"headers": {"Host": key}}, {"authentication": key}):
             assert (await send("PUT", f"/webhooks/{created.data['id']}", wrong)).status == 422
+        agent = {
+            "name": "n",
+            "url": receiver.url,
+            "auth_type": "bearer",
+            "auth_config": {"token": SECRETS["agent token"]},
+        }
+        asked = (await send("POST", "/agents", agent)).data["id"]
+        assert (await send("GET", f"/agents/{asked}/health")).data["healthy"]
+        key_of = {"auth_type": "apikey", "auth_config": {"key": SECRETS["agent key"]}}
+        await send("PUT", f"/agents/{asked}", key_of)
+        assert (await send("PUT", f"/agents/{asked}", key_of | {"url": 5})).status == 422
+        assert (await send("GET", f"/agents/{asked}/health")).data["healthy"]
+        carried = [each.headers for each in receiver.arrived if each.path == "/health"]
+        assert carried[0]["Authorization"] == f"Bearer {SECRETS['agent token']}"
+        assert carried[1]["X-API-Key"] == SECRETS["agent key"]
         definition = {
             "components": [
                 {"id": "start", "type": "start"},
@@ -79,7 +96,7 @@ async def test_no_answer_event_log_line_or_file_shows_a_secret(tmp_path: Path) -
             assert SECRETS["parameter"].encode() not in each.body
         for path in (
             *(f"/executions/{execution['id']}{of}" for of in ("", "/components", "/history", "/logs")),
-            *("/events?limit=1000", "/executions", "/webhooks", "/auth/api-keys", "/me"),
+            *("/events?limit=1000", "/executions", "/webhooks", "/agents", "/auth/api-keys", "/me"),
             *(f"/webhooks/{created.data['id']}{of}" for of in ("", "/deliveries")),
             *(f"/workflows/{workflow}{of}" for of in ("", "/versions")),
         ):

@@ -5,7 +5,7 @@ A name, once released, never changes its meaning; a new shape of its data gets a
 
 from __future__ import annotations
 
-from executor.domain.events import apikey, execution, webhook, workflow
+from executor.domain.events import agent, apikey, execution, webhook, workflow
 from executor.domain.events.base import (
     ComponentFacts,
     Event,
@@ -43,6 +43,9 @@ _CLASSES: tuple[type[Event], ...] = (
     webhook.WebhookEnabled,
     webhook.WebhookDeleted,
     webhook.DeliveryExhausted,
+    agent.AgentRegistered,
+    agent.AgentUpdated,
+    agent.AgentDeleted,
     apikey.ApiKeyCreated,
     apikey.ApiKeyRevoked,
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.domain.definition import Definition
-from executor.domain.events import CATALOGUE, Event, Failure, apikey, execution, webhook, workflow
+from executor.domain.events import CATALOGUE, Event, Failure, agent, apikey, execution, webhook, workflow
 from executor.domain.values import Instant, Progress, RetryPolicy
 from executor.ports import Metadata, Recorded
 from hub.messages import (
@@ -54,6 +54,20 @@ _workflow_whole: dict[str, Any] = {
     "category": None,
     "tags": (),
     "priority": 5,
+}
+_agent: dict[str, Any] = {
+    "name": "n",
+    "description": None,
+    "url": "https://example.com",
+    "agent_type": "ai",
+    "protocol": "auto",
+    "capabilities": (),
+    "auth_type": "none",
+    "auth_config": {},
+    "timeout_ms": 1000,
+    "retry_config": agent.RetryConfig(),
+    "availability": "available",
+    "status": "active",
 }
 _endpoint = webhook.Endpoint(
     url="https://example.com",
@@ -201,6 +215,9 @@ CASES: list[tuple[Event, Expected]] = [
         ),
         None,
     ),
+    (agent.AgentRegistered(**_agent), None),
+    (agent.AgentUpdated(**_agent, changed=("url",)), None),
+    (agent.AgentDeleted(name="n"), None),
     (
         apikey.ApiKeyCreated(
             name="ci",

@@ -1,0 +1,1 @@
+"""Agents as clients register and see them."""
