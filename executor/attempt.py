@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from executor.components.base import Component, ComponentError, Context, Output, Suspend
+from executor.components.base import Component, ComponentError, Context, Output, Suspend, no_agent
 from executor.components.registry import Registry
 from executor.domain.definition import ConnectionType
 from executor.domain.errors import Code, Unavailable
@@ -27,6 +27,7 @@ from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, ComponentStatus, is_deep
 from executor.egress import Egress
 from executor.expressions import CONDITION_VARIABLES, ExpressionError, Scope, is_true
+from executor.ports import AgentsOf
 from executor.sealing import Unsealable
 from executor.secrets import Opener, open_config
 from executor.shapes import problems_of
@@ -38,10 +39,13 @@ _logger = structlog.get_logger(__name__)
 class Attempts:
     """Runs components. Holds what they need from outside."""
 
-    def __init__(self, registry: Registry, egress: Egress, opener: Opener) -> None:
+    def __init__(
+        self, registry: Registry, egress: Egress, opener: Opener, agents: AgentsOf = lambda *_: no_agent
+    ) -> None:
         self._registry = registry
         self._egress = egress
         self._opener = opener
+        self._agents = agents
 
     async def attempt(self, state: State, id: str) -> Input:
         """What comes of the component that `state` says is running. Raises only `CancelledError`."""
@@ -93,6 +97,9 @@ class Attempts:
             variables=Variables(state, _source_output(state, known.id)),
             first_started_at=known.first_started_at or state.run.created_at,
             egress=self._egress,
+            agents=self._agents(state.run.organization_id, opened),
+            retry=spec.retry,
+            timeout_seconds=spec.timeout_seconds,
         )
         limit = spec.timeout_seconds or component.default_timeout
         if limit is None:

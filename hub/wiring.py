@@ -12,6 +12,7 @@ from urllib.parse import quote
 import structlog
 from redis.asyncio import Redis
 
+from executor.agents import AgentDirectory
 from executor.attempt import Attempts
 from executor.components.registry import Registry
 from executor.egress import Egress
@@ -100,7 +101,7 @@ async def opened(
         redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
         stack.push_async_callback(redis.aclose)
         authenticator = Authenticator(store, key, clock)
-        attempts = Attempts(registry, egress, sealer)
+        attempts = Attempts(registry, egress, sealer, AgentDirectory(store.reads, sealer).of)
         engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts)
         feed = Feed(store.log)
         doorbell = Doorbell()

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from executor.domain.execution.decide import LogLine
-from executor.domain.values import Instant
+from executor.domain.values import Instant, RetryPolicy
 from executor.egress import Egress
+from executor.ports import Callee, FindAgent
 
 EXPRESSION: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 4096, "x-expression": "cel"}
 """Schema of a config field that holds CEL; validation parses it."""
@@ -43,11 +44,17 @@ class Suspend(Struct, frozen=True):
     until: Instant
 
 
+async def no_agent(id: str | None, name: str | None) -> Callee:
+    """Where nobody knows any agents."""
+    raise ComponentError(f"there is no agent '{id or name}'")
+
+
 class Context(Struct, frozen=True, kw_only=True):
     """One attempt at one component of one run.
 
     `config` has its references resolved and has passed the schema. `variables` are what CEL sees. `first_started_at`
     is the time of the first attempt. `idempotency_key` is the same at every automatic attempt and after a crash.
+    `retry` and `timeout_seconds` are what the definition says of this component, null where it says nothing.
     """
 
     execution_id: str
@@ -59,6 +66,9 @@ class Context(Struct, frozen=True, kw_only=True):
     variables: Mapping[str, Any]
     first_started_at: Instant
     egress: Egress
+    agents: FindAgent = no_agent
+    retry: RetryPolicy | None = None
+    timeout_seconds: float | None = None
 
 
 class Component(ABC):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from executor.components.agent import Agent
 from executor.components.base import Component
 from executor.components.condition import Condition
 from executor.components.end import End
@@ -17,7 +18,7 @@ from executor.components.transform import Transform
 from executor.components.wait import Wait
 from executor.shapes import compiled
 
-BUILT_IN: tuple[type[Component], ...] = (Start, End, HttpRequest, Transform, Condition, Wait, Log, Extract)
+BUILT_IN: tuple[type[Component], ...] = (Start, End, HttpRequest, Transform, Condition, Wait, Log, Extract, Agent)
 GROUP = "runcast.components"
 
 

@@ -7,6 +7,9 @@ A backend raises nothing of its driver's: only `Conflict`, `NameTaken`, `Checkpo
 
 from executor.domain.aggregate import Aggregate as Aggregate
 from executor.domain.aggregate import Row as Row
+from executor.ports.agents import AgentsOf as AgentsOf
+from executor.ports.agents import Callee as Callee
+from executor.ports.agents import FindAgent as FindAgent
 from executor.ports.copying import COPIED as COPIED
 from executor.ports.copying import HELD as HELD
 from executor.ports.copying import IMPORTING as IMPORTING

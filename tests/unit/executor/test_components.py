@@ -98,7 +98,7 @@ def test_the_schema_of_a_config_is_a_closed_object_that_says_what_each_field_may
 
 
 def test_only_what_goes_outside_may_have_secrets() -> None:
-    assert {cls.type for cls in BUILT_IN if cls.goes_outside} == {"http_request"}
+    assert {cls.type for cls in BUILT_IN if cls.goes_outside} == {"http_request", "agent"}
 
 
 class Shout(Component):
