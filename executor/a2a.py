@@ -227,8 +227,8 @@ def _state(task: dict[str, Any]) -> str:
 
 
 def answer_of(parts: Any) -> Any:
-    """Texts alone make one text, a line each; one piece of data is itself, several a list; a mixture, and whatever has
-    files, `{"text", "data", "files"}`. Null where there is nothing."""
+    """Texts alone make one text, a line each; one piece of data is itself, several a list; a mixture, and whatever
+    has files, `{"text", "data", "files"}`. Null where there is nothing."""
     texts: list[str] = []
     data: list[Any] = []
     files: list[Any] = []

@@ -50,6 +50,8 @@ async def live(hub: Hub) -> None:
         await client.webhook("http://127.0.0.1:9/", "workflow.*", secret="s3cret-of-an-endpoint")
         gone = await client.webhook("http://127.0.0.1:9/", "workflow.*")
         await client.delete(f"/webhooks/{gone['id']}")
+        agent = {"name": "reader", "url": "http://127.0.0.1:9/", "auth_type": "bearer", "auth_config": {"token": "t"}}
+        assert (await client.post("/agents", agent)).status == 201
         assert (await client.delete(f"/workflows/{shaped['id']}")).status == 200
         assert (await client.workflow(name="report"))["id"] != shaped["id"]
         await client.put(f"/workflows/{failing['id']}", {"name": unique("renamed"), "description": TEXT})
