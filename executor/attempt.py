@@ -7,6 +7,7 @@ lead on are evaluated here, once, and recorded with the result as `taken`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,12 +17,13 @@ import structlog
 
 from executor.components.base import Component, ComponentError, Context, Output, Suspend, no_agent
 from executor.components.registry import Registry
-from executor.domain.definition import ConnectionType
+from executor.domain.definition import ConnectionType, Definition, Graph
 from executor.domain.errors import Code, Unavailable
 from executor.domain.events import Failure
-from executor.domain.execution.decide import Completed, Failed, Input, Suspended, TimerDue
+from executor.domain.execution.inputs import Completed, Failed, Input, SignalDue, Suspended, TimerDue
 from executor.domain.execution.references import facts_of, input_of, lookup_in, output_of, steps_of
-from executor.domain.execution.state import ComponentState, State
+from executor.domain.execution.retry import same
+from executor.domain.execution.state import ComponentState, Signal, State, copied
 from executor.domain.references import resolve
 from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, ComponentStatus, is_deep
@@ -59,18 +61,31 @@ class Attempts:
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            _logger.exception(
-                "component.crashed", execution_id=state.run.id, component_id=id, component_type=known.type
-            )
-            return self._failed(state, known, ComponentError(f"the component '{known.type}' crashed"), opened)
+            return self._crashed(state, known, opened)
 
     def timer_due(self, state: State, id: str) -> Input:
-        """The input for a suspended component whose time has come."""
+        """The input for a suspended component whose time has come. One that waited for a signal has failed."""
+        if id in state.waits:
+            message = f"the signal '{state.waits[id]}' did not come in time"
+            late = Failure(code=Code.TIMEOUT_ERROR, message=message, component_id=id)
+            return TimerDue(id, None, taken_on_failure(state, id), late)
         try:
             return TimerDue(id, None, taken_on_completion(state, id, None))
         except ExpressionError as error:
             failure = Failure(code=Code.COMPONENT_ERROR, message=str(error), component_id=id)
             return TimerDue(id, None, taken_on_failure(state, id), failure)
+
+    def signal_due(self, state: State, id: str, signal: Signal) -> Input:
+        """The input for a suspended component whose signal is there."""
+        known = state.components[id]
+        try:
+            answer = self._component(known.type).signalled(signal.data)
+            result = self._completed(state, known, answer, set())
+        except ComponentError as error:
+            return SignalDue(signal.number, self._failed(state, known, error, set()))
+        except Exception:
+            return SignalDue(signal.number, self._crashed(state, known, set()))
+        return SignalDue(signal.number, result)
 
     def _component(self, type: str) -> Component:
         if type not in self._registry:
@@ -121,7 +136,10 @@ class Attempts:
 
     def _judged(self, state: State, known: ComponentState, answer: Output | Suspend, opened: set[str]) -> Input:
         if isinstance(answer, Suspend):
-            return Suspended(known.id, known.attempt, answer.until)
+            return Suspended(known.id, known.attempt, answer.until, answer.signal)
+        return self._completed(state, known, answer, opened)
+
+    def _completed(self, state: State, known: ComponentState, answer: Output, opened: set[str]) -> Completed:
         value = _as_logged(redact(answer.value, opened) if opened else answer.value)
         try:
             taken = taken_on_completion(state, known.id, value)
@@ -129,6 +147,13 @@ class Attempts:
             raise ComponentError(str(error)) from None
         logs = tuple(line._replace(message=redact(line.message, opened)) for line in answer.logs)
         return Completed(known.id, known.attempt, value, taken, logs)
+
+    def _crashed(self, state: State, known: ComponentState, opened: set[str]) -> Failed:
+        """Of an exception that is being handled."""
+        _logger.exception(
+            "component.crashed", execution_id=state.run.id, component_id=known.id, component_type=known.type
+        )
+        return self._failed(state, known, ComponentError(f"the component '{known.type}' crashed"), opened)
 
     def _failed(self, state: State, known: ComponentState, error: ComponentError, opened: set[str]) -> Failed:
         message = redact(error.message, opened)
@@ -215,6 +240,17 @@ def taken_on_failure(state: State, source: str) -> tuple[int, ...]:
         return _taken(state, source, variables, lambda kind: kind is ConnectionType.ERROR)
     except ExpressionError:
         return ()
+
+
+def taken_elsewhere(state: State, definition: Definition) -> dict[str, tuple[int, ...]]:
+    """What the completed components of a run take in another version, where they are the same. One whose condition
+    errs there is left out: it has to run again."""
+    there, found = copied(state), dict[str, tuple[int, ...]]()
+    there.graph = Graph(definition)
+    for known in same(state, there.graph):
+        with contextlib.suppress(ExpressionError):
+            found[known.id] = taken_on_completion(there, known.id, known.output_data)
+    return found
 
 
 def _taken(

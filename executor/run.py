@@ -17,9 +17,10 @@ from executor.attempt import Attempts
 from executor.domain.errors import Stale, Unavailable
 from executor.domain.events import Event
 from executor.domain.events import execution as events
-from executor.domain.execution.decide import Input, decide_advance, decide_claim
+from executor.domain.execution.decide import decide_advance, decide_claim
+from executor.domain.execution.inputs import Input
 from executor.domain.execution.state import State
-from executor.domain.values import seconds_between
+from executor.domain.values import ExecutionStatus, Instant, seconds_between
 from executor.ports import Clock, Conflict, EventLog, Metadata, NewEvent, StreamAppend
 
 _logger = structlog.get_logger(__name__)
@@ -85,7 +86,8 @@ class Run:
         await self._load()
         if self._state.status is None or self._state.is_ended or not self._is_due():
             return False
-        if self._state.holder is None and self._state.engine == self._engine:
+        is_ours = self._state.engine == self._engine and self._state.started_at is not None
+        if self._state.holder is None and is_ours:
             return True
         if self._state.holder not in (None, self._engine, self._former):
             return False
@@ -108,8 +110,8 @@ class Run:
             await self._load()
         now = self._clock.now()
         taken, self._mailbox = self._mailbox, []
-        due = [self._attempts.timer_due(self._state, id) for id, at in self._state.timers.items() if at <= now]
-        decided = decide_advance(self._state, self._epoch, [*taken, *due], now, may_start=self._may_start)
+        inputs = [*taken, *self._due(now)]
+        decided = decide_advance(self._state, self._epoch, inputs, now, may_start=self._may_start)
         if decided:
             try:
                 await self._append(decided)
@@ -120,7 +122,16 @@ class Run:
             self._start(decided)
         if self._state.is_ended or not (self._may_start or self._state.running):
             return False
-        return bool(self._mailbox) or await self._wait()
+        is_called = bool(self._state.signalled) and not self._state.is_paused
+        return bool(self._mailbox) or is_called or await self._wait()
+
+    def _due(self, now: Instant) -> list[Input]:
+        """What has come for components that wait: signals, and then times. While the run is paused, nothing has."""
+        state = self._state
+        if state.is_paused or state.is_ended:
+            return []
+        signals = [self._attempts.signal_due(state, id, signal) for id, signal in state.signalled]
+        return signals + [self._attempts.timer_due(state, id) for id, at in state.timers.items() if at <= now]
 
     async def _load(self) -> None:
         """Folds what is new in the stream."""
@@ -178,11 +189,12 @@ class Run:
         return True
 
     async def _let_go(self) -> None:
-        """Tells components that still run to stop, and gives them some time to."""
+        """Tells components that still run to stop, and gives them some time to; of a terminated run, none."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=CANCEL_GRACE_SECONDS)
+            is_forced = self._state.status is ExecutionStatus.TERMINATED
+            _, late = await asyncio.wait(tasks, timeout=0 if is_forced else CANCEL_GRACE_SECONDS)
             for task in late:
                 _logger.warning("component.does_not_stop", execution_id=self.id, task=task.get_name())

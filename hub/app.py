@@ -17,7 +17,19 @@ from executor.ports import Clock
 from hub.envelope import failed
 from hub.middleware.request import RequestContext
 from hub.operation import Operation, endpoint, refused
-from hub.routes import agents, apikeys, components, events, executions, replays, system, versions, webhooks, workflows
+from hub.routes import (
+    agents,
+    apikeys,
+    components,
+    events,
+    executions,
+    lifecycle,
+    replays,
+    system,
+    versions,
+    webhooks,
+    workflows,
+)
 from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
@@ -27,6 +39,7 @@ RESOURCES = (
     workflows.RESOURCE,
     versions.RESOURCE,
     executions.RESOURCE,
+    lifecycle.RESOURCE,
     replays.RESOURCE,
     events.RESOURCE,
     webhooks.RESOURCE,

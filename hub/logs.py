@@ -35,6 +35,12 @@ class _Data(Struct, frozen=True, kw_only=True):
     retry_at: str | None = None
     fires_at: str | None = None
     reason: str | None = None
+    key: str | None = None
+    signal: str | None = None
+    priority: int | None = None
+    former_priority: int | None = None
+    from_component: str | None = None
+    workflow_version: int | None = None
 
 
 _Line = Callable[[_Data], tuple[str, str, dict[str, Any]]]
@@ -56,16 +62,22 @@ _LINES: dict[str, _Line] = {
     "execution.created": _of("Execution created"),
     "execution.started": _of("Execution started"),
     "execution.reclaimed": _of("Execution taken over by another engine", "warning"),
+    "execution.paused": _of("Execution paused", "info", "reason"),
+    "execution.resumed": _of("Execution resumed", "info", "reason"),
+    "execution.signalled": _of("Signal received", "info", "key"),
+    "execution.reprioritized": _of("Priority changed", "info", "former_priority", "priority"),
+    "execution.retried": _of("Execution retried", "info", "from_component", "workflow_version", "reason"),
     "execution.completed": _of("Execution completed", "info", "duration"),
     "execution.failed": _of("Execution failed", "error", "duration"),
     "execution.cancelled": _of("Execution cancelled", "warning", "reason"),
+    "execution.terminated": _of("Execution terminated", "warning", "reason"),
     "component.started": _of("Component started", "info", "component_type", "attempt"),
     "component.completed": _of("Component completed", "info", "attempt", "duration"),
     "component.failed": _of("Component failed", "error", "attempt", "duration"),
     "component.retry_scheduled": _of("Attempt failed, another follows", "warning", "attempt", "retry_at"),
     "component.skipped": _of("Component skipped", "debug"),
     "component.cancelled": _of("Component cancelled", "warning"),
-    "timer.scheduled": _of("Waiting", "debug", "fires_at"),
+    "timer.scheduled": _of("Waiting", "debug", "fires_at", "signal"),
     "timer.fired": _of("Waited", "debug"),
 }
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from executor.domain.execution.decide import LogLine
+from executor.domain.execution.inputs import LogLine
 from executor.domain.values import Instant, RetryPolicy
 from executor.egress import Egress
 from executor.ports import Callee, FindAgent
@@ -39,9 +39,11 @@ class Output(Struct, frozen=True):
 
 
 class Suspend(Struct, frozen=True):
-    """The component waits until a time, holds nothing meanwhile, and then ends with the output null."""
+    """The component waits and holds nothing meanwhile: until a time, and ends with the output null; or for the signal
+    of this key, and ends with what `signalled` makes of it. With both, it fails where the time comes first."""
 
-    until: Instant
+    until: Instant | None = None
+    signal: str | None = None
 
 
 async def no_agent(id: str | None, name: str | None) -> Callee:
@@ -91,6 +93,10 @@ class Component(ABC):
     @abstractmethod
     async def run(self, context: Context) -> Output | Suspend:
         """Raises `ComponentError` where it fails. May be cancelled at any await."""
+
+    def signalled(self, data: Any) -> Output:
+        """What comes of the signal that the component waited for. Raises `ComponentError` where that is a failure."""
+        return Output(data)
 
 
 def config_of(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from executor.components.base import Component, Context, Output, config_of
-from executor.domain.execution.decide import LogLine
+from executor.domain.execution.inputs import LogLine
 from executor.domain.values import LogLevel
 
 

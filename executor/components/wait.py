@@ -1,33 +1,40 @@
-"""`wait`: for some seconds, or until a time. Holds nothing while it waits, and outlives the process."""
+"""`wait`: for some seconds, until a time, or for a signal. Holds nothing while it waits, and outlives the process."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
 
 from executor.components.base import Component, ComponentError, Context, Suspend, config_of
-from executor.domain.values import Instant, instant, plus
+from executor.domain.values import SIGNAL_PATTERN, Instant, instant, plus
 
 
 class Wait(Component):
     type = "wait"
     name = "Wait"
-    description = "Waits for `seconds`, or `until` an RFC 3339 time; a time that has passed does not wait."
+    description = (
+        "Waits for `seconds`, `until` an RFC 3339 time, or for a `signal`, whose data is the output; after "
+        "`timeout_seconds` without it the component fails. A time that has passed does not wait."
+    )
     category = "control"
     config_schema = config_of(
         {
             "seconds": {"type": "number", "minimum": 0, "maximum": 315_360_000},
             "until": {"type": "string", "format": "date-time"},
+            "signal": {"type": "string", "pattern": SIGNAL_PATTERN, "maxLength": 256},
+            "timeout_seconds": {"type": "number", "minimum": 0, "maximum": 315_360_000},
         },
-        minProperties=1,
-        maxProperties=1,
+        oneOf=[{"required": ["seconds"]}, {"required": ["until"]}, {"required": ["signal"]}],
+        dependentRequired={"timeout_seconds": ["signal"]},
     )
-    output_schema: ClassVar[dict[str, Any]] = {"type": "null"}
 
     async def run(self, context: Context) -> Suspend:
-        if "seconds" in context.config:
-            return Suspend(plus(context.first_started_at, context.config["seconds"]))
-        return Suspend(_parsed(context.config["until"]))
+        config, began = context.config, context.first_started_at
+        if "signal" in config:
+            timeout = config.get("timeout_seconds")
+            return Suspend(None if timeout is None else plus(began, timeout), config["signal"])
+        if "seconds" in config:
+            return Suspend(plus(began, config["seconds"]))
+        return Suspend(_parsed(config["until"]))
 
 
 def _parsed(text: str) -> Instant:

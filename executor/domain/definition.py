@@ -67,6 +67,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parameters: Annotated[tuple[Parameter, ...], Meta(max_length=1000)] = ()
     fail_fast: bool = True
     max_execution_time: Seconds | None = None
+    queue_timeout: Seconds | None = None
 
 
 class Graph:

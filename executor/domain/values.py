@@ -143,6 +143,9 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+SIGNAL_PATTERN = r"^[A-Za-z0-9_./-]+$"
+"""Of the keys of signals that clients send; those with a colon are the hub's own."""
+
 PRIORITY_WORDS = {"low": 3, "medium": 5, "normal": 5, "high": 8, "critical": 10, "urgent": 10}
 DEFAULT_PRIORITY = 5
 

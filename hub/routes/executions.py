@@ -1,18 +1,21 @@
-"""Executions: start one, read them, cancel one; their components, history and logs."""
+"""Executions: create one, read them; their components, history and logs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from executor.domain.events.execution import ExecutionCreated
-from executor.domain.execution.rows import ComponentRow, ComponentView, ExecutionRow, ExecutionView, view
+from executor.domain.definition import Definition
+from executor.domain.errors import Code, Invalid, Problem
+from executor.domain.events.execution import ExecutionCreated, ExecutionRetried
+from executor.domain.execution.rows import ComponentRow, ComponentView, ExecutionRow, ExecutionView
 from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, LogLevel, seconds_between
 from executor.ports import Eq, EventQuery, HasAll, Order, Range, Reads, Recorded, RowQuery, Where
 from hub.envelope import Answer, Page
-from hub.executions import cancel, execute, queue_position
+from hub.executions import execute, queue_position
 from hub.logs import log_entry
 from hub.lookups import kept_execution, workflow_row
 from hub.messages import event_json
@@ -28,13 +31,14 @@ _NEWEST_FIRST = (Order("created_at", True), Order("id", True))
 
 
 class ExecuteWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`scheduled_at` in the past starts at once."""
+    """`scheduled_at` in the past starts at once; without `auto_start` it is pending until somebody starts it."""
 
     parameters: dict[str, Any] = {}
     priority: PriorityValue | None = None
     scheduled_at: TimeValue | None = None
     tags: Tags = ()
     project_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    auto_start: bool = True
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -74,10 +78,6 @@ class ListComponents(Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     at: At | None = None
 
 
-class CancelExecution(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    reason: Annotated[str, Meta(max_length=1000)] | None = None
-
-
 class ListLogs(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: LogLevel | None = None
     component_id: str | None = None
@@ -88,6 +88,9 @@ class ListLogs(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
     """Execute a workflow."""
     body = call.body
+    if body.scheduled_at is not None and not body.auto_start:
+        said = "auto_start: an execution with 'scheduled_at' starts by itself; leave one of them out"
+        raise Invalid([Problem(Code.VALIDATION_ERROR, said, "auto_start")])
     row = await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
     state = await execute(
         call.hub,
@@ -99,6 +102,7 @@ async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
         scheduled_at=time_of(body.scheduled_at, "scheduled_at"),
         tags=body.tags,
         project_id=body.project_id,
+        auto_start=body.auto_start,
     )
     run = state.run
     started = Started(
@@ -171,14 +175,6 @@ async def diff(call: Call[NoBody, Span]) -> Answer:
     return Answer(await difference(call.hub.store.log, call.query, call.now, whole))
 
 
-@RESOURCE.route("POST", "/executions/{id}/cancel", needs="execution.write", body=CancelExecution)
-async def cancel_(call: Call[CancelExecution, NoQuery]) -> Answer:
-    """Cancel an execution: it ends at once."""
-    row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
-    state = await cancel(call.hub, row, call.principal.id, call.metadata, call.body.reason)
-    return Answer(view(state), "Execution cancelled")
-
-
 @RESOURCE.route("GET", "/executions/{id}/components", needs="execution.read", query=ListComponents)
 async def components(call: Call[NoBody, ListComponents]) -> Answer:
     """List the components of an execution: those that started, in that order, then the pending ones."""
@@ -186,16 +182,29 @@ async def components(call: Call[NoBody, ListComponents]) -> Answer:
     if call.query.at is not None:
         moment = await moment_of(log, call.query.at, "at", call.now)
         _, found = await execution_at(call.hub.store, id, call.organization_id, moment)
+        history = [
+            recorded for recorded in await log.stream(f"execution:{id}") if recorded.position <= moment.position
+        ]
     else:
         row = await kept_execution(call.hub.store, id, call.organization_id)
         found = await _components_of(call.hub.store.reads, row.id)
+        history = await log.stream(f"execution:{id}")
     touched = {component.component_id for component in found}
-    created = (await log.stream(f"execution:{id}"))[0]
-    definition = msgspec.json.decode(created.data, type=ExecutionCreated).definition
+    definition = _definition(history)
     listed: list[Any] = [msgspec.Raw(component.document) for component in found]
     listed += [_pending(spec.id, spec.type) for spec in definition.components if spec.id not in touched]
     shown, page = sliced(listed, call.query)
     return Answer(shown, page=page)
+
+
+def _definition(history: Sequence[Recorded]) -> Definition:
+    """The one that the execution runs: of its creation, or of the last retry that took another version."""
+    for recorded in reversed(history):
+        if recorded.type == ExecutionRetried.type:
+            retried = msgspec.json.decode(recorded.data, type=ExecutionRetried)
+            if retried.definition is not None:
+                return retried.definition
+    return msgspec.json.decode(history[0].data, type=ExecutionCreated).definition
 
 
 async def _components_of(reads: Reads, execution_id: str) -> list[ComponentRow]:

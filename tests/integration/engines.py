@@ -21,7 +21,8 @@ from executor.components.base import Component, Context, Output, Suspend, config
 from executor.components.registry import BUILT_IN, Registry
 from executor.definitions.validate import compile_definition
 from executor.domain.events import CATALOGUE, Event
-from executor.domain.execution.decide import Creation, decide_cancel, decide_create
+from executor.domain.execution.decide import Creation, decide_create
+from executor.domain.execution.lifecycle import decide_cancel
 from executor.domain.execution.rows import AGGREGATE, ComponentRow, ComponentView, ExecutionRow, ExecutionView
 from executor.domain.execution.state import State
 from executor.domain.values import Instant, instant, moment
@@ -156,7 +157,12 @@ class Stage:
                 await task
 
     async def create(
-        self, raw: dict[str, Any], parameters: dict[str, Any] | None = None, *, scheduled_at: Instant | None = None
+        self,
+        raw: dict[str, Any],
+        parameters: dict[str, Any] | None = None,
+        *,
+        scheduled_at: Instant | None = None,
+        is_held: bool = False,
     ) -> str:
         definition = compile_definition(raw, self.registry)
         id, now = self.clock.new_id(), self.clock.now()
@@ -172,6 +178,7 @@ class Stage:
             project_id=None,
             scheduled_at=scheduled_at,
             created_by=self.clock.new_id(),
+            is_held=is_held,
         )
         await self.append(id, lambda state: decide_create(state, creation, now))
         return id
@@ -207,7 +214,7 @@ class Stage:
         left = set(ids)
         async with asyncio.timeout(PATIENCE):
             async for batch in self.store.log.tail(0):
-                ends = ("execution.completed", "execution.failed", "execution.cancelled")
+                ends = tuple(f"execution.{end}" for end in ("completed", "failed", "cancelled", "terminated"))
                 left -= {event.execution_id or "" for event in batch if event.type in ends}
                 if not left:
                     return

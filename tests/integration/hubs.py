@@ -149,7 +149,7 @@ class Client:
 
         async def look() -> dict[str, Any] | None:
             found: dict[str, Any] = (await self.get(f"/executions/{execution_id}")).data
-            return found if found["status"] in ("completed", "failed", "cancelled") else None
+            return found if found["status"] in ("completed", "failed", "cancelled", "terminated") else None
 
         found: dict[str, Any] = await until(look)
         return found

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from hub.app import AT_THE_ROOT, OPERATIONS, PREFIXES
@@ -29,6 +30,10 @@ def named(operation: Operation) -> str:
 def path_of(operation: Operation, value: str = NOTHING) -> str:
     head, _, tail = operation.path.partition("{")
     return head + value + tail.partition("}")[2] if tail else head
+
+
+BODIES = {"POST /executions/{id}/priority": {"priority": 5}, "POST /executions/{id}/signal": {"key": "x"}}
+"""Of operations that need one to get as far as to look for what they are about."""
 
 
 def asked_of(operation: Operation, value: str = NOTHING) -> str:
@@ -97,7 +102,7 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
         kind = operation.path.split("/")[1]
         if kind == "components":
             continue
-        body = {"workflows": {"name": "x"}}.get(kind) if operation.method == "PUT" else None
+        body = {"workflows": {"name": "x"}}.get(kind) if operation.method == "PUT" else BODIES.get(named(operation))
         answer = await stranger.send(operation.method, asked_of(operation, ids[kind]), body)
         unknown = await stranger.send(operation.method, asked_of(operation, NOTHING), body)
         assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"}), named(operation)
@@ -122,23 +127,27 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
 async def test_ids_that_nothing_has_and_malformed_ones_are_a_404(
     admin: Client, operation: Operation, id: str
 ) -> None:
-    answer = await raw(admin, operation.method, f"/api/v1{asked_of(operation, id)}")
+    body = BODIES.get(named(operation))
+    answer = await raw(admin, operation.method, f"/api/v1{asked_of(operation, id)}", body=body)
     assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"})
 
 
-async def raw(client: Client, method: str, target: str, *headers: str) -> Answer:
+async def raw(client: Client, method: str, target: str, *headers: str, body: Any = None) -> Answer:
     """A request as it is written, past a client library's own cleaning."""
     host = urlsplit(client.url)
     reader, writer = await asyncio.open_connection(host.hostname, host.port)
     lines = [f"{method} {target} HTTP/1.1", "Host: x", f"X-API-Key: {client.key}", "Connection: close", *headers]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
+    sent = b"" if body is None else msgspec.json.encode(body)
+    if sent:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(sent)}"]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + sent)
     async with asyncio.timeout(10):
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        head, _, content = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
     first, *rest = head.decode("latin-1").split("\r\n")
     given = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
-    return Answer(int(first.split()[1]), given, body)
+    return Answer(int(first.split()[1]), given, content)
 
 
 @pytest.mark.parametrize("path", sorted({op.path for op in OPERATIONS}))

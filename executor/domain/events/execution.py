@@ -10,7 +10,10 @@ from executor.domain.values import Instant
 
 
 class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
-    """The immutable header of a run: whatever comes later needs only this and the later event."""
+    """The immutable header of a run: whatever comes later needs only this and the later event.
+
+    One that is pending without `scheduled_at` waits to be started. `triggered_by` says what caused it, as an actor:
+    `api_key:ULID`, `schedule:ULID`; null in what was created before that was kept."""
 
     type: ClassVar[str] = "execution.created"
     workflow_id: str
@@ -22,10 +25,11 @@ class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
     project_id: str | None = None
     scheduled_at: Instant | None = None
     created_by: str
+    triggered_by: str | None = None
 
 
 class ExecutionStarted(ExecutionFacts, frozen=True, kw_only=True):
-    """An engine claimed the execution for the first time."""
+    """An engine claimed the execution for the first time, or for the first time since it was retried."""
 
     type: ClassVar[str] = "execution.started"
     engine: str
@@ -38,6 +42,55 @@ class ExecutionReclaimed(ExecutionFacts, frozen=True, kw_only=True):
     type: ClassVar[str] = "execution.reclaimed"
     engine: str
     epoch: int
+
+
+class ExecutionPaused(ExecutionFacts, frozen=True, kw_only=True):
+    """What runs may finish; nothing starts, and no time counts, until `execution.resumed`."""
+
+    type: ClassVar[str] = "execution.paused"
+    paused_by: str
+    reason: str | None = None
+
+
+class ExecutionResumed(ExecutionFacts, frozen=True, kw_only=True):
+    """It goes on, with the status that it has now; also of a pending one that somebody started."""
+
+    type: ClassVar[str] = "execution.resumed"
+    resumed_by: str
+    reason: str | None = None
+
+
+class ExecutionSignalled(ExecutionFacts, frozen=True, kw_only=True):
+    """Something came in that a component waits for, or will: `key` says which, `data` becomes its output."""
+
+    type: ClassVar[str] = "execution.signalled"
+    key: str
+    data: Any = None
+
+
+class ExecutionReprioritized(ExecutionFacts, frozen=True, kw_only=True):
+    """`priority` is the new one."""
+
+    type: ClassVar[str] = "execution.reprioritized"
+    former_priority: int
+    changed_by: str
+
+
+class ExecutionRetried(ExecutionFacts, frozen=True, kw_only=True):
+    """A run that failed or was cancelled waits in the queue again. Components that are not `kept` are pending again,
+    a generation later. `definition` and `taken` (the connections that kept components take there) are those of
+    another version than the run had; else the definition is null and `taken` is empty: it stays as it was.
+    `parameters` are all of them."""
+
+    type: ClassVar[str] = "execution.retried"
+    workflow_version: int
+    definition: Definition | None = None
+    parameters: dict[str, Any]
+    from_component: str | None = None
+    kept: tuple[str, ...]
+    taken: dict[str, tuple[int, ...]]
+    retried_by: str
+    reason: str | None = None
 
 
 class ExecutionCompleted(ExecutionFacts, frozen=True, kw_only=True):
@@ -53,6 +106,14 @@ class ExecutionFailed(ExecutionFacts, frozen=True, kw_only=True):
 class ExecutionCancelled(ExecutionFacts, frozen=True, kw_only=True):
     type: ClassVar[str] = "execution.cancelled"
     cancelled_by: str
+    reason: str | None = None
+
+
+class ExecutionTerminated(ExecutionFacts, frozen=True, kw_only=True):
+    """Ended by force: unlike a cancelled one, nobody waited for what ran, and it cannot be retried."""
+
+    type: ClassVar[str] = "execution.terminated"
+    terminated_by: str
     reason: str | None = None
 
 
@@ -103,10 +164,13 @@ class ComponentCancelled(ComponentFacts, frozen=True, kw_only=True):
 
 
 class TimerScheduled(Event, frozen=True, kw_only=True):
+    """The component waits: for a time, for a signal with this key (null: for none), or for whichever comes first."""
+
     type: ClassVar[str] = "timer.scheduled"
     component_id: str
     iteration: str = ""
-    fires_at: Instant
+    fires_at: Instant | None = None
+    signal: str | None = None
 
 
 class TimerFired(Event, frozen=True, kw_only=True):

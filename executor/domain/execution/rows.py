@@ -10,13 +10,15 @@ from msgspec import Struct
 
 from executor.domain.aggregate import Aggregate, Row
 from executor.domain.events import Failure
-from executor.domain.execution.state import ComponentState, State, evolve, initial
+from executor.domain.execution.folds import evolve
+from executor.domain.execution.state import ComponentState, State, initial
 from executor.domain.secrets import redact, redact_json
 from executor.domain.values import Instant, Progress
 
 
 class ExecutionView(Struct, frozen=True, kw_only=True):
-    """An execution as clients see it. `duration_seconds` of one that runs is as of its last event."""
+    """An execution as clients see it. `duration_seconds` of one that runs is as of its last event. `cancelled_…` say
+    when, by whom and why it was cancelled or terminated; `triggered_by` is an actor, such as `api_key:ULID`."""
 
     id: str
     workflow_id: str
@@ -33,11 +35,13 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     project_id: str | None
     created_by: str
+    triggered_by: str
     created_at: Instant
     scheduled_at: Instant | None
     started_at: Instant | None
     completed_at: Instant | None
     updated_at: Instant | None
+    paused_at: Instant | None
     duration_seconds: float | None
     cancelled_at: Instant | None
     cancelled_by: str | None
@@ -112,11 +116,13 @@ def view(state: State) -> ExecutionView:
         tags=run.tags,
         project_id=run.project_id,
         created_by=run.created_by,
+        triggered_by=run.triggered_by,
         created_at=run.created_at,
         scheduled_at=run.scheduled_at,
         started_at=state.started_at,
         completed_at=state.completed_at,
         updated_at=state.updated_at,
+        paused_at=state.paused_at,
         duration_seconds=state.elapsed(state.updated_at) if state.updated_at else None,
         cancelled_at=state.completed_at if is_cancelled else None,
         cancelled_by=state.cancelled_by,

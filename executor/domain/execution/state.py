@@ -1,23 +1,20 @@
-"""A run as the fold of its events, by the rule of settled connections.
+"""What is known of a run, and what can be asked of it. How its events make it is in `folds`.
 
 A connection is settled when its source ended; it was then taken, or it is dead. A component is ready when every
 connection into it is settled and at least one was taken; with none taken it is dead, will be skipped, and so on down.
 That one rule serves forks, joins, choices, merges, and error connections.
-
-`evolve` never changes the state it got: it copies the dicts once for each call and folds all facts into the copy.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from executor.domain.definition import Graph
-from executor.domain.events import ComponentFacts, Event, Fact, Failure, Stamp
-from executor.domain.events import execution as events
+from executor.domain.events import Failure
 from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, Progress, plus, seconds_between
 
 
@@ -45,7 +42,7 @@ class ComponentState(Struct, frozen=True, kw_only=True):
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """What never changes in a run."""
+    """What never changes in a run, but for the version and the parameters, which a retry may."""
 
     id: str
     organization_id: str
@@ -59,16 +56,28 @@ class Header(Struct, frozen=True, kw_only=True):
     scheduled_at: Instant | None
     created_by: str
     created_at: Instant
+    triggered_by: str
+
+
+class Signal(NamedTuple):
+    """One that came and that nobody took yet. `number` is the stream's version of its event."""
+
+    number: int
+    at: Instant
+    data: Any
 
 
 class State:
-    """The fold. `ready`, `dead`, `running`, `timers` and `retries` say what can happen next; dicts keep order.
+    """The fold. `ready`, `dead`, `running`, `timers`, `waits`, `retries` say what can happen next; dicts keep order.
 
-    `running` are components that an engine is at; `timers` those that wait for a time; `retries` those that wait for
-    their next attempt. `touched` are the components that the last call of `evolve` changed.
+    `running` are components that an engine is at; `timers` those that wait for a time; `waits` those that wait for a
+    signal, with its key (in both: for whichever comes first); `retries` those that wait for their next attempt.
+    `signals` are those that came before anybody took them, by their keys. `touched` are the components that the last
+    call of `evolve` changed.
     """
 
     __slots__ = (
+        "before_pause",
         "cancelled_by",
         "completed_at",
         "components",
@@ -79,13 +88,17 @@ class State:
         "failure",
         "graph",
         "header",
+        "paused_at",
+        "paused_seconds",
         "priority",
+        "queued_at",
         "ready",
         "reason",
         "results",
         "retries",
         "running",
         "settled",
+        "signals",
         "started_at",
         "status",
         "taken",
@@ -94,6 +107,7 @@ class State:
         "unsettled",
         "updated_at",
         "version",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -104,7 +118,11 @@ class State:
         self.version = 0
         self.engine: str | None = None
         self.epoch = 0
+        self.queued_at: Instant | None = None
         self.started_at: Instant | None = None
+        self.paused_at: Instant | None = None
+        self.paused_seconds = 0.0
+        self.before_pause: ExecutionStatus | None = None
         self.completed_at: Instant | None = None
         self.updated_at: Instant | None = None
         self.duration: float | None = None
@@ -120,6 +138,8 @@ class State:
         self.dead: dict[str, None] = {}
         self.running: dict[str, None] = {}
         self.timers: dict[str, Instant] = {}
+        self.waits: dict[str, str] = {}
+        self.signals: dict[str, tuple[Signal, ...]] = {}
         self.retries: dict[str, Instant] = {}
         self.touched: dict[str, None] = {}
 
@@ -151,9 +171,24 @@ class State:
         return self.status is not None and self.status.is_ended
 
     @property
+    def is_paused(self) -> bool:
+        return self.status is ExecutionStatus.PAUSED
+
+    @property
     def is_busy(self) -> bool:
         """Something is ready or in an engine's hands: the run needs an owner now."""
-        return bool(self.ready or self.dead or self.running)
+        return bool(self.ready or self.dead or self.running or self.signalled)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Something goes on when its time, or its signal, has come."""
+        return bool(self.timers or self.waits or self.retries)
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is left but to say how it ended: what came to that while the run was paused waits for an engine."""
+        has_failed = self.failure is not None and self.map.definition.fail_fast
+        return has_failed or not (self.is_busy or self.is_waiting)
 
     @property
     def holder(self) -> str | None:
@@ -161,13 +196,40 @@ class State:
         return self.engine if self.running else None
 
     @property
+    def signalled(self) -> list[tuple[str, Signal]]:
+        """Components whose signal is there, each with the one that it gets: first come, first served. One that came
+        after the time of who waits is for the next one."""
+        if not self.waits or not self.signals:
+            return []
+        found, used = list[tuple[str, Signal]](), Counter[str]()
+        for id, key in self.waits.items():
+            kept, fires_at = self.signals.get(key, ()), self.timers.get(id)
+            if used[key] < len(kept) and (fires_at is None or kept[used[key]].at <= fires_at):
+                found.append((id, kept[used[key]]))
+                used[key] += 1
+        return found
+
+    @property
     def deadline(self) -> Instant | None:
+        """When it has run for as long as it may; the time in which it was paused does not count."""
         limit = self.map.definition.max_execution_time
-        return plus(self.started_at, limit) if limit is not None and self.started_at is not None else None
+        if limit is None or self.started_at is None:
+            return None
+        return plus(self.started_at, limit + self.paused_seconds)
+
+    @property
+    def queue_deadline(self) -> Instant | None:
+        """When it has waited in the queue for as long as it may."""
+        limit = self.map.definition.queue_timeout
+        if limit is None or self.queued_at is None or self.status is not ExecutionStatus.QUEUED:
+            return None
+        return plus(self.queued_at, limit)
 
     @property
     def due_at(self) -> Instant | None:
         """The earliest time at which something happens by itself: a timer, a next attempt, the run's deadline."""
+        if self.is_paused:
+            return None
         times = [*self.timers.values(), *self.retries.values()]
         if self.deadline is not None:
             times.append(self.deadline)
@@ -176,17 +238,18 @@ class State:
     @property
     def runnable_at(self) -> Instant | None:
         """When an engine should next look at this run: now if something can happen, else when it is due."""
-        if self.is_ended or self.status is None:
+        if self.is_ended or self.is_paused or self.status is None:
             return None
         if self.status is ExecutionStatus.PENDING:
             return self.run.scheduled_at
-        return self.updated_at if self.started_at is None or self.is_busy else self.due_at
+        is_now = self.started_at is None or self.is_busy or self.is_over
+        return self.updated_at if is_now else self.due_at
 
     @property
     def progress(self) -> Progress:
         total = len(self.map.components)
         percentage = 100 if self.status is ExecutionStatus.COMPLETED else self.settled * 100 // total
-        current = next(reversed(self.running), None) or next(reversed(self.timers), None)
+        current = next(reversed({**self.waits, **self.timers, **self.running}), None)
         return Progress(
             current_component=current,
             completed_components=self.settled,
@@ -205,195 +268,12 @@ def initial() -> State:
     return State()
 
 
-def evolve(state: State, facts: Sequence[Fact]) -> State:
-    draft = copied(state)
-    for fact in facts:
-        apply(draft, fact.event, fact.stamp)
-    return draft
-
-
 def copied(state: State) -> State:
     """A state of its own to fold into, with nothing touched yet."""
     draft = copy.copy(state)
-    for name in ("components", "unsettled", "taken", "ready", "dead", "running", "timers", "retries"):
+    for name in ("components", "unsettled", "taken", "ready", "dead", "running"):
+        setattr(draft, name, getattr(state, name).copy())
+    for name in ("timers", "waits", "signals", "retries"):
         setattr(draft, name, getattr(state, name).copy())
     draft.touched = {}
     return draft
-
-
-def apply(draft: State, event: Event, stamp: Stamp) -> None:
-    """Folds one fact into a draft, in place."""
-    draft.version = stamp.version
-    draft.updated_at = stamp.time
-    _FOLDS[type(event)](draft, event, stamp)
-
-
-def _created(draft: State, event: events.ExecutionCreated, stamp: Stamp) -> None:
-    draft.header = Header(
-        id=stamp.id,
-        organization_id=stamp.organization_id,
-        workflow_id=event.workflow_id,
-        workflow_name=event.workflow_name,
-        workflow_version=event.workflow_version,
-        workflow_status=event.workflow_status,
-        parameters=event.parameters,
-        tags=event.tags,
-        project_id=event.project_id,
-        scheduled_at=event.scheduled_at,
-        created_by=event.created_by,
-        created_at=stamp.time,
-    )
-    draft.graph = Graph(event.definition)
-    draft.status = ExecutionStatus(event.status)
-    draft.priority = event.priority
-    for root in draft.graph.roots:
-        is_start = draft.graph.components[root].type == "start"
-        (draft.ready if is_start else draft.dead)[root] = None
-
-
-def _claimed(draft: State, event: events.ExecutionStarted | events.ExecutionReclaimed, stamp: Stamp) -> None:
-    """A new owner. What the former one was at is ready again, and will be another attempt."""
-    if draft.started_at is None:
-        draft.status, draft.started_at = ExecutionStatus.RUNNING, event.started_at or stamp.time
-    draft.engine, draft.epoch = event.engine, event.epoch
-    draft.ready = {**draft.running, **draft.ready}
-    draft.running = {}
-
-
-def _ended(draft: State, event: Event, stamp: Stamp) -> None:
-    draft.completed_at = stamp.time
-    draft.ready, draft.dead, draft.running, draft.timers, draft.retries = {}, {}, {}, {}, {}
-    match event:
-        case events.ExecutionCompleted():
-            draft.status, draft.results, draft.duration = ExecutionStatus.COMPLETED, event.results, event.duration
-        case events.ExecutionFailed():
-            draft.status, draft.failure, draft.duration = ExecutionStatus.FAILED, event.error, event.duration
-        case events.ExecutionCancelled():
-            draft.status, draft.duration = ExecutionStatus.CANCELLED, event.duration
-            draft.cancelled_by, draft.reason = event.cancelled_by, event.reason
-
-
-def _component(draft: State, event: ComponentFacts) -> ComponentState:
-    known = draft.components.get(event.component_id)
-    return known or ComponentState(
-        id=event.component_id,
-        type=event.component_type,
-        sequence=len(draft.components),
-        status=ComponentStatus.PENDING,
-    )
-
-
-def _put(draft: State, component: ComponentState) -> None:
-    draft.components[component.id] = structs.replace(component, version=draft.version)
-    draft.touched[component.id] = None
-
-
-def _component_started(draft: State, event: events.ComponentStarted, stamp: Stamp) -> None:
-    id, known = event.component_id, _component(draft, event)
-    draft.ready.pop(id, None)
-    draft.retries.pop(id, None)
-    draft.running[id] = None
-    _put(
-        draft,
-        structs.replace(
-            known,
-            status=ComponentStatus.RUNNING,
-            attempt=event.attempt,
-            generation=event.generation,
-            input_data=event.input_data,
-            started_at=event.started_at or stamp.time,
-            first_started_at=known.first_started_at or event.started_at or stamp.time,
-        ),
-    )
-
-
-def _component_ended(draft: State, event: ComponentFacts, stamp: Stamp, **changes: Any) -> None:
-    id = event.component_id
-    for waiting in (draft.running, draft.timers, draft.retries, draft.ready, draft.dead):
-        waiting.pop(id, None)
-    known = _component(draft, event)
-    _put(draft, structs.replace(known, completed_at=stamp.time, duration=event.duration, **changes))
-    draft.settled += 1
-    _settle(draft, id, draft.components[id].taken)
-
-
-def _settle(draft: State, source: str, taken: tuple[int, ...]) -> None:
-    """The source ended: its connections are settled, and with them perhaps what they lead to."""
-    graph = draft.map
-    for index in graph.outgoing[source]:
-        target = graph.connections[index].target
-        left = draft.unsettled.get(target, graph.inbound[target]) - 1
-        draft.unsettled[target] = left
-        if index in taken:
-            draft.taken[target] = draft.taken.get(target, 0) + 1
-        if left == 0:
-            (draft.ready if draft.taken.get(target) else draft.dead)[target] = None
-
-
-def _component_completed(draft: State, event: events.ComponentCompleted, stamp: Stamp) -> None:
-    _component_ended(
-        draft,
-        event,
-        stamp,
-        status=ComponentStatus.COMPLETED,
-        output_data=event.output_data,
-        taken=event.taken,
-        error=None,
-    )
-
-
-def _component_failed(draft: State, event: events.ComponentFailed, stamp: Stamp) -> None:
-    failures = event.retry_count + 1
-    _component_ended(
-        draft, event, stamp, status=ComponentStatus.FAILED, error=event.error, taken=event.taken, failures=failures
-    )
-    if not event.taken and draft.failure is None:
-        draft.failure = event.error
-
-
-def _component_skipped(draft: State, event: events.ComponentSkipped, stamp: Stamp) -> None:
-    _component_ended(draft, event, stamp, status=ComponentStatus.SKIPPED)
-
-
-def _component_cancelled(draft: State, event: events.ComponentCancelled, stamp: Stamp) -> None:
-    _component_ended(draft, event, stamp, status=ComponentStatus.CANCELLED)
-
-
-def _retry_scheduled(draft: State, event: events.ComponentRetryScheduled, stamp: Stamp) -> None:
-    draft.running.pop(event.component_id, None)
-    draft.retries[event.component_id] = event.retry_at
-    known = _component(draft, event)
-    _put(draft, structs.replace(known, status=ComponentStatus.PENDING, error=event.error, failures=event.retry_count))
-
-
-def _timer_scheduled(draft: State, event: events.TimerScheduled, stamp: Stamp) -> None:
-    draft.running.pop(event.component_id, None)
-    draft.timers[event.component_id] = event.fires_at
-
-
-def _timer_fired(draft: State, event: events.TimerFired, stamp: Stamp) -> None:
-    draft.timers.pop(event.component_id, None)
-    draft.running[event.component_id] = None
-
-
-def _nothing(draft: State, event: Event, stamp: Stamp) -> None:
-    """A fact that changes nothing in the fold."""
-
-
-_FOLDS: dict[type[Event], Callable[[State, Any, Stamp], None]] = {
-    events.ExecutionCreated: _created,
-    events.ExecutionStarted: _claimed,
-    events.ExecutionReclaimed: _claimed,
-    events.ExecutionCompleted: _ended,
-    events.ExecutionFailed: _ended,
-    events.ExecutionCancelled: _ended,
-    events.ComponentStarted: _component_started,
-    events.ComponentCompleted: _component_completed,
-    events.ComponentFailed: _component_failed,
-    events.ComponentRetryScheduled: _retry_scheduled,
-    events.ComponentSkipped: _component_skipped,
-    events.ComponentCancelled: _component_cancelled,
-    events.TimerScheduled: _timer_scheduled,
-    events.TimerFired: _timer_fired,
-    events.LogWritten: _nothing,
-}

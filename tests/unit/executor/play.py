@@ -25,15 +25,26 @@ from executor.domain.execution.decide import (
     Failed,
     Input,
     LogLine,
+    SignalDue,
     Suspended,
     TimerDue,
     decide_advance,
-    decide_cancel,
     decide_claim,
     decide_create,
 )
+from executor.domain.execution.folds import evolve
+from executor.domain.execution.lifecycle import (
+    decide_cancel,
+    decide_pause,
+    decide_reprioritize,
+    decide_resume,
+    decide_signal,
+    decide_start,
+    decide_terminate,
+)
+from executor.domain.execution.retry import Retry, decide_retry
 from executor.domain.execution.rows import AGGREGATE
-from executor.domain.execution.state import State, evolve, initial
+from executor.domain.execution.state import Signal, State, initial
 from executor.domain.values import Instant, RetryPolicy, plus, seconds_between
 from tests.given import ORGANIZATION, PERSON, START, SUBJECT, Given
 
@@ -129,11 +140,48 @@ class Play:
     def fail(self, *ids: str, temporary: bool = False, to: Sequence[str] | None = None, jitter: float = 0.0) -> Play:
         return self.take(*(self.failed(id, temporary=temporary, to=to, jitter=jitter) for id in ids))
 
-    def suspend(self, id: str, seconds: float) -> Play:
-        return self.take(Suspended(id, self.attempt(id), plus(self.now, seconds)))
+    def suspend(self, id: str, seconds: float | None, signal: str | None = None) -> Play:
+        until = None if seconds is None else plus(self.now, seconds)
+        return self.take(Suspended(id, self.attempt(id), until, signal))
 
     def ring(self, id: str, output: Any = None, to: Sequence[str] | None = None) -> Play:
         return self.take(TimerDue(id, output, self.taken(id, (">", "?>"), to)))
+
+    def hear(self, **outputs: Any) -> Play:
+        """An engine finds the signals that are there; who waits for one ends with its data, or with what is said."""
+        found = self.state.signalled
+        return self.take(*(self.heard(id, signal, outputs.get(id, signal.data)) for id, signal in found))
+
+    def pause(self, reason: str | None = None) -> Play:
+        return self._happen(decide_pause(self.state, PERSON, reason, self.now))
+
+    def resume(self, reason: str | None = None) -> Play:
+        return self._happen(decide_resume(self.state, PERSON, reason, self.now))
+
+    def start(self) -> Play:
+        return self._happen(decide_start(self.state, PERSON, self.now))
+
+    def reprioritize(self, priority: int) -> Play:
+        return self._happen(decide_reprioritize(self.state, priority, PERSON, self.now))
+
+    def signal(self, key: str, data: Any = None) -> Play:
+        return self._happen(decide_signal(self.state, key, data, self.now))
+
+    def terminate(self, reason: str | None = None) -> Play:
+        return self._happen(decide_terminate(self.state, PERSON, reason, self.now))
+
+    def retry(
+        self,
+        from_component: str | None = None,
+        *,
+        on: Definition | None = None,
+        taken: dict[str, tuple[int, ...]] | None = None,
+        **parameters: Any,
+    ) -> Play:
+        """`on` another version's definition, where the completed components take what is said."""
+        version = self.state.run.workflow_version + (on is not None)
+        asked = Retry(PERSON, None, from_component, parameters, version, on, taken or {})
+        return self._happen(decide_retry(self.state, asked))
 
     def cancel(self, by: str = PERSON, reason: str | None = None) -> Play:
         return self._happen(decide_cancel(self.state, by, reason, self.now))
@@ -145,6 +193,9 @@ class Play:
     ) -> Completed:
         lines = tuple(LogLine(level="info", message=message) for message in logs)  # type: ignore[arg-type]
         return Completed(id, self.attempt(id), output, self.taken(id, (">", "?>"), to), lines)
+
+    def heard(self, id: str, signal: Signal, output: Any) -> SignalDue:
+        return SignalDue(signal.number, self.completed(id, output=output))
 
     def failed(
         self, id: str, *, temporary: bool = False, to: Sequence[str] | None = None, jitter: float = 0.0

@@ -19,8 +19,8 @@ from executor.domain.definition import ComponentSpec, Connection, Definition
 from executor.domain.events import CATALOGUE, Event, Fact, Stamp
 from executor.domain.events import execution as execution_events
 from executor.domain.events.workflow import WorkflowEvent
+from executor.domain.execution.folds import _FOLDS, evolve
 from executor.domain.execution.rows import AGGREGATE
-from executor.domain.execution.state import _FOLDS, evolve
 from executor.domain.values import Instant, Progress
 from executor.domain.workflow import AGGREGATE as WORKFLOWS
 from tests.given import ORGANIZATION, START, SUBJECT
@@ -176,6 +176,15 @@ def example(cls: type[Event]) -> Event:
         "retry_count": 1,
         "retry_at": START,
         "fires_at": START,
+        "paused_by": "P",
+        "resumed_by": "P",
+        "terminated_by": "P",
+        "changed_by": "P",
+        "retried_by": "P",
+        "former_priority": 4,
+        "key": "approved",
+        "kept": (),
+        "taken": {} if cls is execution_events.ExecutionRetried else (),
         "cancelled_by": "P",
         "level": "info",
         "message": "hello",

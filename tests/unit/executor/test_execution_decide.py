@@ -16,12 +16,12 @@ from executor.domain.execution.decide import (
     Suspended,
     TimerDue,
     decide_advance,
-    decide_cancel,
     decide_claim,
     decide_create,
     is_due,
     shown_input,
 )
+from executor.domain.execution.lifecycle import decide_cancel
 from executor.domain.execution.rows import AGGREGATE
 from executor.domain.values import Progress, RetryPolicy, plus
 from tests.given import PERSON, START, given, like

@@ -1,4 +1,5 @@
-"""What holds of every execution: any graph, any results, any order of completions, takeovers and cancellations."""
+"""What holds of every execution: any graph, any results, any order of completions, signals, pauses, takeovers,
+cancellations and retries."""
 
 from __future__ import annotations
 
@@ -8,13 +9,17 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from executor.domain.definition import ComponentSpec, Connection, ConnectionType, Definition
+from executor.domain.errors import Invalid
 from executor.domain.events import ComponentFacts
 from executor.domain.events import execution as events
-from executor.domain.execution.decide import Suspended, TimerDue, decide_advance, decide_cancel
+from executor.domain.execution.decide import SignalDue, Suspended, TimerDue, decide_advance
+from executor.domain.execution.folds import evolve
+from executor.domain.execution.lifecycle import decide_cancel
 from executor.domain.execution.rows import AGGREGATE, ComponentRow, ExecutionRow
-from executor.domain.execution.state import State, evolve, initial
+from executor.domain.execution.state import State, initial
 from executor.domain.values import RetryPolicy, plus
 from tests.given import PERSON
 from tests.unit.executor.play import Play, through_json
@@ -23,6 +28,8 @@ FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 ENDS = (events.ExecutionCompleted, events.ExecutionFailed, events.ExecutionCancelled)
 MOST_ACTS = 200
 MOST_ENGINES = 6
+MOST_PAUSES = 4
+MOST_RETRIES = 2
 
 
 @st.composite
@@ -53,29 +60,47 @@ def definitions(draw: st.DrawFn) -> Definition:
 class Director:
     """Draws what happens next. Everything that could happen in life has its turn, in any order."""
 
-    def __init__(self, data: st.DataObject, definition: Definition, may_cancel: bool) -> None:
-        self.data, self.may_cancel = data, may_cancel
+    def __init__(self, data: st.DataObject, definition: Definition, may_cancel: bool, may_retry: bool) -> None:
+        self.data, self.may_cancel, self.may_retry = data, may_cancel, may_retry
         self.play = Play(definition)
-        self.engines = 0
+        self.engines = self.pauses = self.retries = 0
         self.is_leaving = False
         self.seen: list[State] = [self.play.state]
         self.left: list[State] = []
-        """Those of `seen` that an engine brought about that was about to leave."""
+        """Those of `seen` that no engine that stays brought about: one that leaves, or a person."""
 
     def choose(self, *options: Any) -> Any:
         return self.data.draw(st.sampled_from(options))
 
     def run(self) -> Play:
         for _ in range(MOST_ACTS):
-            if self.play.state.is_ended:
+            if self.play.state.is_ended and not self.retried():
                 return self.play
-            self.act()
+            is_ours = self.act()
             self.seen.append(self.play.state)
-            if self.is_leaving:
+            if self.is_leaving or not is_ours:
                 self.left.append(self.play.state)
         raise AssertionError(f"the run did not end: {self.play.types[-20:]}")
 
-    def act(self) -> None:
+    def retried(self) -> bool:
+        """A run that ended may go on, from anywhere that is not refused."""
+        play = self.play
+        may = self.may_retry and play.status in ("failed", "cancelled") and self.retries < MOST_RETRIES
+        if not may or not self.data.draw(st.booleans()):
+            return False
+        self.retries += 1
+        self.engines = 0
+        self.is_leaving = False
+        try:
+            play.retry(self.choose(None, *play.state.map.components))
+        except Invalid:
+            play.retry()
+        return True
+
+    def act(self) -> bool:
+        """False where it was a person, not an engine, who did something."""
+        if self.is_persons_turn():
+            return False
         play = self.play
         may_change = self.engines < MOST_ENGINES
         if self.engines == 0 or (may_change and self.data.draw(st.integers(0, 9)) == 9):
@@ -83,15 +108,38 @@ class Director:
         elif self.is_leaving and not play.running:
             play.tick(play.runnable_in() or 0.0)
             self.claim()
-        elif self.may_cancel and self.data.draw(st.integers(0, 19)) == 19:
-            play.cancel()
         elif play.running:
             self.is_leaving = self.is_leaving or (may_change and self.data.draw(st.integers(0, 9)) == 9)
             play.take(*(self.result(id) for id in self.some(play.running)), may_start=not self.is_leaving)
+        elif play.state.signalled:
+            play.take(*(play.heard(id, signal, signal.data) for id, signal in play.state.signalled))
         else:
-            assert play.state.due_at is not None, "nothing runs and nothing is due, but the run goes on"
             play.tick(play.runnable_in() or 0.0)
             play.take(*(self.due(id) for id in list(play.state.timers)))
+        return True
+
+    def is_persons_turn(self) -> bool:
+        """Somebody pauses the run, lets it go on, signals it, or cancels it."""
+        play = self.play
+        if play.state.is_paused:
+            play.tick(self.choose(0, 1, 100))
+            if play.running and self.data.draw(st.booleans()):
+                play.take(*(self.result(id) for id in self.some(play.running)))
+            else:
+                play.resume()
+        elif self.pauses < MOST_PAUSES and self.data.draw(st.integers(0, 9)) == 9:
+            self.pauses += 1
+            play.pause()
+        elif self.may_cancel and self.data.draw(st.integers(0, 19)) == 19:
+            play.cancel()
+        elif play.runnable_in() is None and not play.running:
+            assert play.state.waits, "nothing runs and nothing is due, but the run goes on"
+            play.signal(self.choose(*play.state.waits.values()), 1)
+        elif self.data.draw(st.integers(0, 19)) == 19:
+            play.signal(self.choose("x", "y"), 2)
+        else:
+            return False
+        return True
 
     def claim(self) -> None:
         self.engines += 1
@@ -112,7 +160,10 @@ class Director:
                 return play.failed(id, temporary=kind == "temporary", to=self.targets(id))
 
     def suspended(self, id: str) -> Any:
-        return Suspended(id, self.play.attempt(id), plus(self.play.now, self.choose(-1, 0, 3, 30)))
+        until = plus(self.play.now, self.choose(-1, 0, 3, 30))
+        signal = self.choose(None, "x", "y")
+        is_endless = signal is not None and self.data.draw(st.booleans())
+        return Suspended(id, self.play.attempt(id), None if is_endless else until, signal)
 
     def due(self, id: str) -> TimerDue:
         return TimerDue(id, None, self.play.taken(id, (">", "?>"), self.targets(id)))
@@ -121,8 +172,8 @@ class Director:
         return [target for target in self.play.state.map.targets(id) if self.data.draw(st.booleans())]
 
 
-def directed(data: st.DataObject, may_cancel: bool = False) -> Director:
-    director = Director(data, data.draw(definitions()), may_cancel)
+def directed(data: st.DataObject, may_cancel: bool = False, may_retry: bool = False) -> Director:
+    director = Director(data, data.draw(definitions()), may_cancel, may_retry)
     director.run()
     return director
 
@@ -135,7 +186,7 @@ def test_every_run_ends_in_a_legal_state(data: st.DataObject) -> None:
     assert play.status in ("completed", "failed", "cancelled")
     assert sum(isinstance(event, ENDS) for event in play.events) == 1
     assert isinstance(play.events[-1], ENDS), "nothing happens after the end"
-    assert not any((state.ready, state.dead, state.running, state.timers, state.retries))
+    assert not any((state.ready, state.dead, state.running, state.timers, state.waits, state.retries))
     assert all(known.status.is_settled for known in state.components.values())
     assert state.settled == len(state.components)
     assert state.runnable_at is None
@@ -164,7 +215,7 @@ def test_a_completed_run_has_settled_every_component_by_the_rule(data: st.DataOb
 @given(st.data())
 @FEW
 def test_folding_the_events_in_any_batches_gives_the_state_that_deciding_gave(data: st.DataObject) -> None:
-    play = directed(data, may_cancel=True).play
+    play = directed(data, may_cancel=True, may_retry=True).play
     facts = [through_json(fact) for fact in play.facts]
     one_by_one = initial()
     for fact in facts:
@@ -179,19 +230,20 @@ def test_folding_the_events_in_any_batches_gives_the_state_that_deciding_gave(da
 @given(st.data())
 @FEW
 def test_a_component_never_runs_twice_without_another_attempt_number(data: st.DataObject) -> None:
-    play = directed(data, may_cancel=True).play
+    play = directed(data, may_cancel=True, may_retry=True).play
     started = Counter(
         (event.component_id, event.generation, event.attempt) for event in play.of(events.ComponentStarted)
     )
     assert not started or max(started.values()) == 1
-    for id in play.state.components:
+    for id, known in play.state.components.items():
         attempts = [event.attempt for event in play.of(events.ComponentStarted, id)]
         assert attempts == list(range(1, len(attempts) + 1))
         ends = [event for event in play.events if isinstance(event, ComponentFacts) and event.component_id == id]
         settled = [event for event in ends if event.status in ("completed", "failed", "skipped", "cancelled")]
-        assert len(settled) == 1
+        assert len(settled) == known.generation + 1, "once, and once more after each retry that did not keep it"
         policy = play.state.map.components[id].retry or RetryPolicy()
-        assert len(play.of(events.ComponentRetryScheduled, id)) < policy.max_attempts
+        again = len(play.of(events.ComponentRetryScheduled, id))
+        assert again <= (policy.max_attempts - 1) * (known.generation + 1)
 
 
 @given(st.data())
@@ -224,13 +276,14 @@ def test_at_every_moment_someone_or_some_time_brings_the_run_on(data: st.DataObj
     """No wake-up is lost: a live run is busy (its owner, or whoever takes over, goes on) or has a time to wake."""
     director = directed(data)
     for state in director.seen:
-        assert state.is_ended or state.runnable_at is not None
-        if state.started_at is not None:
+        assert state.is_ended or state.is_paused or state.waits or state.runnable_at is not None
+        if state.started_at is not None and not state.is_paused:
             was_left = any(state is each for each in director.left)
             assert was_left or not state.ready, "what is ready starts in the same append"
-            assert not state.dead, "what is dead is skipped in the same append"
+            assert was_left or not state.dead, "what is dead is skipped in the same append"
             assert (state.holder is not None) == bool(state.running), "nobody holds it but who is at something"
-            assert not state.ready or state.runnable_at == state.updated_at, "what is ready is due at once"
+            is_due = bool(state.ready or state.signalled)
+            assert not is_due or state.runnable_at == state.updated_at, "what can go on is due at once"
 
 
 @given(st.data())
@@ -261,7 +314,7 @@ def test_a_run_can_be_cancelled_at_any_moment(data: st.DataObject) -> None:
 @given(st.data())
 @FEW
 def test_rows_upserted_decision_by_decision_are_those_of_a_rebuild(data: st.DataObject) -> None:
-    director = directed(data, may_cancel=True)
+    director = directed(data, may_cancel=True, may_retry=True)
     table: dict[tuple[str, ...], Any] = {}
     state, facts = initial(), director.play.facts
     cuts = sorted(set(data.draw(st.lists(st.integers(1, len(facts)), max_size=6))) | {len(facts)})
@@ -273,3 +326,106 @@ def test_rows_upserted_decision_by_decision_are_those_of_a_rebuild(data: st.Data
         state = after
     rebuilt = AGGREGATE.rows(initial(), evolve(initial(), facts))
     assert table == {tuple(getattr(row, name) for name in ("table", *row.key)): row for row in rebuilt}
+
+
+class Oracle:
+    """What becomes of each attempt at each component, whoever asks and whenever."""
+
+    def __init__(self, data: st.DataObject, definition: Definition) -> None:
+        self.data, self.play = data, Play(definition)
+        self.known: dict[tuple[str, int], Any] = {}
+
+    def of(self, play: Play, id: str) -> Any:
+        draw, key = self.data.draw, (id, play.state.components[id].failures)
+        if key not in self.known:
+            targets = [target for target in play.state.map.targets(id) if draw(st.booleans())]
+            kind = draw(st.sampled_from(["completed", "completed", "failed", "temporary", "timer", "signal"]))
+            self.known[key] = kind, targets, draw(st.sampled_from([1, 30]))
+        kind, targets, seconds = self.known[key]
+        match kind:
+            case "completed":
+                return play.completed(id, output={id: seconds}, to=targets)
+            case "timer":
+                return Suspended(id, play.attempt(id), plus(play.now, seconds))
+            case "signal":
+                return Suspended(id, play.attempt(id), None, id)
+            case _:
+                return play.failed(id, temporary=kind == "temporary", to=targets)
+
+    def next(self, play: Play) -> None:
+        """One thing happens: the oldest of what runs ends, or else whatever is next in time, or somebody's signal."""
+        if play.running:
+            play.take(self.of(play, play.running[0]))
+        elif play.state.signalled:
+            id, signal = play.state.signalled[0]
+            play.take(
+                SignalDue(signal.number, play.completed(id, output=signal.data, to=self.known_targets(play, id)))
+            )
+        elif play.runnable_in() is not None:
+            play.tick(play.runnable_in() or 0.0)
+            play.take(*(self.due(play, id) for id in list(play.state.timers)))
+        else:
+            play.signal(next(iter(play.state.waits.values())), 7)
+
+    def due(self, play: Play, id: str) -> TimerDue:
+        return TimerDue(id, None, play.taken(id, (">", "?>"), self.known_targets(play, id)))
+
+    def known_targets(self, play: Play, id: str) -> list[str]:
+        return list(self.known[id, play.state.components[id].failures][1])
+
+
+def outcome(play: Play) -> Any:
+    """All but what else had ended, or was cut short, when something failed: that is a matter of time."""
+    ended = {id: (known.status, known.output_data) for id, known in play.state.components.items()}
+    return play.status, play.state.results, play.state.failure, ended if play.status == "completed" else None
+
+
+@given(st.data())
+@FEW
+def test_pausing_and_resuming_at_any_moment_changes_nothing_in_the_outcome(data: st.DataObject) -> None:
+    definition = structs.replace(data.draw(definitions()), max_execution_time=None)
+    oracle = Oracle(data, definition)
+    straight, paused = Play(definition).claim(), Play(definition).claim()
+    for _ in range(MOST_ACTS):
+        if straight.state.is_ended:
+            break
+        oracle.next(straight)
+    for _ in range(MOST_ACTS):
+        if paused.state.is_ended:
+            break
+        if data.draw(st.booleans()):
+            paused.pause()
+            for _ in range(data.draw(st.integers(0, 3))):
+                paused.tick(data.draw(st.sampled_from([0, 1, 100])))
+                if paused.running:
+                    paused.take(oracle.of(paused, paused.running[0]))
+            paused.resume().take()
+        if not paused.state.is_ended:
+            oracle.next(paused)
+    assert straight.state.is_ended
+    assert outcome(paused) == outcome(straight)
+
+
+@given(st.data())
+@FEW
+def test_a_retry_keeps_what_it_says_and_runs_the_rest_once_more(data: st.DataObject) -> None:
+    director = directed(data, may_cancel=True)
+    play = director.play
+    if play.status not in ("failed", "cancelled"):
+        return
+    before = play.state
+    try:
+        play.retry(director.choose(None, *before.map.components))
+    except Invalid:
+        play.retry()
+    kept = set(play.of(events.ExecutionRetried)[0].kept)
+    for id in before.map.descendants(*(before.map.components.keys() - kept)):
+        assert id not in kept or before.components[id].status == "skipped", "nothing kept is behind what runs again"
+    for id, known in before.components.items():
+        assert (play.state.components[id] == known) == (id in kept)
+    assert {id for id, known in play.state.components.items() if known.status.is_settled} == kept
+    first = len(play.events)
+    director.engines, director.is_leaving, director.may_cancel = 0, False, False
+    director.run()
+    started = {event.component_id for event in play.events[first:] if isinstance(event, events.ComponentStarted)}
+    assert not started & kept

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from executor.domain.events import execution as events
-from executor.domain.execution.state import evolve, initial
+from executor.domain.execution.folds import evolve
+from executor.domain.execution.state import initial
 from executor.domain.values import Progress, RetryPolicy, plus
 from tests.given import START
 from tests.unit.executor.play import Play, flow, through_json

@@ -154,6 +154,19 @@ CASES: list[tuple[Event, Expected]] = [
         execution.ExecutionCancelled(**_execution_facts, cancelled_by="01USER"),
         ("execution_update", EXECUTION_UPDATE),
     ),
+    *(
+        (event, ("execution_update", EXECUTION_UPDATE))
+        for event in (
+            execution.ExecutionPaused(**_execution_facts, paused_by="01USER"),
+            execution.ExecutionResumed(**_execution_facts, resumed_by="01USER"),
+            execution.ExecutionSignalled(**_execution_facts, key="approved", data={"by": "Ada"}),
+            execution.ExecutionReprioritized(**_execution_facts, former_priority=5, changed_by="01USER"),
+            execution.ExecutionRetried(
+                **_execution_facts, workflow_version=1, parameters={}, kept=("a",), taken={}, retried_by="01USER"
+            ),
+            execution.ExecutionTerminated(**_execution_facts, terminated_by="01USER"),
+        )
+    ),
     (
         execution.ComponentStarted(**_component_facts, input_data={"x": 1}),
         ("execution_update", {**EXECUTION_UPDATE, "status": "paused", "duration": 2.5}),

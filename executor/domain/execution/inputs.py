@@ -1,0 +1,65 @@
+"""What arrives at a run while an engine has it: results of components, due timers, signals that came."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from executor.domain.events import Failure
+from executor.domain.values import Instant, LogLevel
+
+
+class LogLine(NamedTuple):
+    level: LogLevel
+    message: str
+    metadata: dict[str, Any] | None = None
+
+
+class Completed(NamedTuple):
+    """A component's run() answered. `taken` are the connections whose conditions the engine found true."""
+
+    component_id: str
+    attempt: int
+    output: Any
+    taken: tuple[int, ...]
+    logs: tuple[LogLine, ...] = ()
+
+
+class Failed(NamedTuple):
+    """A component's run() failed. `temporary` failures are tried again while the policy allows; `taken` counts only
+    where this one is final. `jitter` is -1 to 1."""
+
+    component_id: str
+    attempt: int
+    failure: Failure
+    temporary: bool
+    taken: tuple[int, ...]
+    jitter: float = 0.0
+    logs: tuple[LogLine, ...] = ()
+
+
+class Suspended(NamedTuple):
+    """A component waits for a time, for a signal, or for whichever comes first, and needs nobody until then."""
+
+    component_id: str
+    attempt: int
+    until: Instant | None
+    signal: str | None = None
+
+
+class TimerDue(NamedTuple):
+    """The time of a suspended component has come; it ends with `output`, or fails where there is a `failure`."""
+
+    component_id: str
+    output: Any
+    taken: tuple[int, ...]
+    failure: Failure | None = None
+
+
+class SignalDue(NamedTuple):
+    """The signal of this number is there for a component that waits for it, and this is what comes of that."""
+
+    number: int
+    result: Completed | Failed
+
+
+Input = Completed | Failed | Suspended | TimerDue | SignalDue
