@@ -264,8 +264,7 @@ async def test_a_workflow_with_a_paused_execution_is_deleted_only_by_force(admin
     assert (await admin.get(f"/executions/{id}")).data["status"] == "cancelled"
 
 
-async def test_rows_after_all_this_are_those_that_a_rebuild_makes(admin: Client, hub: Hub) -> None:
-    """Of whatever the tests before left, and of this."""
+async def test_the_row_of_a_retried_execution_is_what_its_events_make(admin: Client, hub: Hub) -> None:
     workflow = await admin.workflow(DIVIDING)
     id = await admin.execution(workflow["id"], parameters={"n": 4, "by": 0})
     await admin.ended(id)
