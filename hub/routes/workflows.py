@@ -16,6 +16,7 @@ from executor.domain.values import LIVE_STATUSES, Instant, WorkflowStatus
 from executor.domain.workflow import Change, State, WorkflowRow, WorkflowSummary, WorkflowView
 from executor.handle import Decide, handle
 from executor.ports import Appended, Contains, Eq, ExecutionStats, HasAll, In, NameTaken, Order, RowQuery, Where
+from hub.agents.names import agents_named
 from hub.auth.principal import Principal
 from hub.envelope import Answer
 from hub.executions import cancel_if_live
@@ -104,7 +105,7 @@ async def create(call: Call[CreateWorkflow, NoQuery]) -> Answer:
     change = Change(
         name=body.name,
         description=body.description,
-        **_definition(call, body.definition),
+        **await _definition(call, body.definition),
         category=body.category,
         tags=body.tags,
         priority=priority_of(body.priority),
@@ -180,7 +181,7 @@ async def update(call: Call[UpdateWorkflow, NoQuery]) -> Answer:
     change = Change(
         name=body.name,
         description=body.description,
-        **({} if body.definition is UNSET else _definition(call, body.definition)),
+        **({} if body.definition is UNSET else await _definition(call, body.definition)),
         category=body.category,
         tags=body.tags,
         priority=UNSET if body.priority is UNSET else priority_of(body.priority),
@@ -214,7 +215,8 @@ async def validate(call: Call[ValidateWorkflow, NoQuery]) -> Answer:
     raw = call.body.definition
     if raw is None:
         raw = msgspec.json.decode(row.document)["definition"]
-    report: Report = examine(raw, call.hub.registry)[1]
+    agent_named = await agents_named(call.hub.store.reads, call.organization_id, raw)
+    report: Report = examine(raw, call.hub.registry, agent_named=agent_named)[1]
     return Answer(report, "The workflow is valid" if report.is_valid else "The workflow is invalid")
 
 
@@ -236,9 +238,10 @@ async def archive(call: Call[NoBody, NoQuery]) -> Answer:
     return await _move(call, workflow.decide_archive, "Workflow archived")
 
 
-def _definition(call: Call[Any, Any], raw: dict[str, Any]) -> dict[str, Any]:
+async def _definition(call: Call[Any, Any], raw: dict[str, Any]) -> dict[str, Any]:
     """What a change says of a definition in any form: its graph, and how it was written. Raises `Invalid`."""
-    graph = compile_definition(raw, call.hub.registry)
+    agent_named = await agents_named(call.hub.store.reads, call.organization_id, raw)
+    graph = compile_definition(raw, call.hub.registry, agent_named=agent_named)
     return {"definition": graph, "written": None if form_of(raw) is None else raw}
 
 

@@ -20,7 +20,7 @@ QUICK = {"max_retries": 2, "initial_delay_ms": 100, "max_delay_ms": 1000, "backo
 VERSIONS = {"1.0": {}, "0.3": {"speaks": "0.3"}, "0.3 behind a card of 1.0": {"speaks": "0.3", "claims": "1.0"}}
 
 
-async def registered(client: Client, url: str, **fields: Any) -> dict[str, Any]:
+async def registered(client: Client, url: str | None, **fields: Any) -> dict[str, Any]:
     body = {"name": unique("agent"), "url": url, "retry_config": QUICK} | fields
     answer = await client.post("/agents", body)
     assert answer.status == 201, answer.body
@@ -28,8 +28,10 @@ async def registered(client: Client, url: str, **fields: Any) -> dict[str, Any]:
     return data
 
 
-async def execution(client: Client, config: dict[str, Any], input: Any = None, **spec: Any) -> str:
-    """A run of one component that asks."""
+async def execution(
+    client: Client, config: dict[str, Any], input: Any = None, whom: str | None = None, **spec: Any
+) -> str:
+    """A run of one component that asks; `whom` is a parameter."""
     definition = {
         "components": [
             {"id": "start", "type": "start"},
@@ -39,7 +41,7 @@ async def execution(client: Client, config: dict[str, Any], input: Any = None, *
         "parameters": [{"name": "secret", "type": "string", "secret": True}],
     }
     workflow = await client.workflow(definition)
-    return await client.execution(workflow["id"], parameters={"secret": "s3cret-of-the-run"})
+    return await client.execution(workflow["id"], parameters={"secret": "s3cret-of-the-run", "whom": whom})
 
 
 async def asked(client: Client, agent: dict[str, Any], input: Any = None, **spec: Any) -> Any:
@@ -228,8 +230,7 @@ async def test_the_components_own_time_limit_stands_for_the_agents(admin: Client
 async def test_only_active_agents_of_the_organization_are_asked(hub: Hub, admin: Client) -> None:
     async with receiving() as receiver:
         stranger = await registered(await hub.client(), receiver.url)
-        person = await registered(admin, receiver.url, agent_type="human")
-        assert (await admin.put(f"/agents/{person['id']}", {"url": None})).status == 200
+        person = await registered(admin, None, agent_type="human")
         idle = await registered(admin, receiver.url, status="inactive")
         deleted = await registered(admin, receiver.url)
         await admin.delete(f"/agents/{deleted['id']}")
@@ -241,8 +242,37 @@ async def test_only_active_agents_of_the_organization_are_asked(hub: Hub, admin:
             ({"agent_id": idle["id"]}, f"the agent '{idle['name']}' is inactive; only active ones are asked"),
             ({"agent_name": person["name"]}, f"the agent '{person['name']}' has no URL to be asked at"),
         ):
-            assert (await failed(admin, config))["message"] == said
+            ((field, whom),) = config.items()
+            assert (await failed(admin, {field: "${workflow.input.whom}"}, whom=whom))["message"] == said
         assert receiver.arrived == []
+
+
+async def test_a_workflow_names_only_agents_that_may_be_asked(hub: Hub, admin: Client) -> None:
+    agent = await registered(admin, "http://127.0.0.1:1")
+    definition = {
+        "components": [
+            {"id": "start", "type": "start"},
+            {"id": "ask", "type": "agent", "config": {"agent_name": agent["name"]}},
+        ],
+        "connections": [{"source": "start", "target": "ask"}],
+    }
+    path = f"/workflows/{(await admin.workflow(definition))['id']}"
+    assert (await admin.post(f"{path}/validate")).data["is_valid"]
+    await admin.put(f"/agents/{agent['id']}", {"status": "inactive"})
+    stranger = await hub.client()
+    for answer in (
+        await admin.put(path, {"definition": definition}),
+        await admin.post("/workflows", {"name": unique("w"), "definition": definition}),
+        await stranger.post("/workflows", {"name": unique("w"), "definition": definition}),
+    ):
+        assert (answer.status, answer.codes) == (422, {"WORKFLOW_INVALID"})
+        assert answer.fields == ["definition.components[1].config.agent_name"]
+    report = (await admin.post(f"{path}/validate")).data
+    assert [each["field"] for each in report["errors"]] == ["definition.components[1].config.agent_name"]
+    steps = {"start_step": "a", "steps": {"a": {"id": "a", "agent_name": agent["name"], "input_mapping": {}}}}
+    assert (await admin.put(path, {"definition": steps})).fields == ["definition.steps.a.agent_name"]
+    await admin.put(f"/agents/{agent['id']}", {"status": "active"})
+    assert (await admin.put(path, {"definition": steps})).status == 200
 
 
 async def test_an_address_that_may_not_be_reached_is_refused_at_the_call_too(hub: Hub, admin: Client) -> None:
@@ -264,10 +294,11 @@ async def test_an_address_that_may_not_be_reached_is_refused_at_the_call_too(hub
     ],
 )
 async def test_a_config_names_one_agent(admin: Client, config: dict[str, Any], field: str) -> None:
+    await registered(admin, "http://127.0.0.1:1", name="a")
     definition = {
         "components": [{"id": "start", "type": "start"}, {"id": "ask", "type": "agent", "config": config}],
         "connections": [{"source": "start", "target": "ask"}],
     }
     answer = await admin.post("/workflows", {"name": unique("w"), "definition": definition})
     assert (answer.status, answer.codes) == (422, {"WORKFLOW_INVALID"})
-    assert answer.fields == [f"definition.components[1].config.{field}"]
+    assert set(answer.fields) == {f"definition.components[1].config.{field}"}

@@ -1,4 +1,4 @@
-"""What of A2A can be seen without an agent; tests/integration/test_agents.py has real ones."""
+"""What can be seen of A2A without an agent; tests/integration/test_agents.py has real ones."""
 
 from __future__ import annotations
 
