@@ -73,6 +73,8 @@ async def hinted(url: str, redis: str) -> AsyncIterator[Store]:
     hints = Hints(redis, store.log.epoch, CLOCK.new_id(), noticed=store.log.notice, rung=lambda shard: None)
     store.log.on_append(hints.moved)
     running = asyncio.create_task(hints.run())
+    while redis != NOWHERE and not hints.is_connected:
+        await asyncio.sleep(0.01)
     try:
         yield store
     finally:

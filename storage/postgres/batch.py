@@ -29,16 +29,20 @@ from storage.sql import named
 
 _REMEMBERED_STREAMS: Final = 16_384
 _VERSIONS, _IDS, _NAMES, _MOVED = 1, 2, 3, 4
+_FEW: Final = 16
+"""So many events go in one statement. COPY is quicker for more, and takes three messages to the server."""
 
 Result = tuple[Appended, ...] | Exception
 Folds = dict[tuple[str, int], Any]
 
 
 class Batch(NamedTuple):
-    """What became of each append, and the events that are visible once the transaction has been committed."""
+    """What became of each append, the events that are visible once the transaction has been committed, and the SQL
+    that moves the log on and ends the transaction in one message to the server."""
 
     results: list[Result]
     recorded: list[Recorded]
+    end: str
 
 
 class Appender:
@@ -63,7 +67,7 @@ class Appender:
         results = [_decide(plan, prepared, parts) for prepared, parts in zip(appends, folded, strict=True)]
         await _write(connection, plan)
         self._planned = plan
-        return Batch(results, plan.recorded)
+        return Batch(results, plan.recorded, _end(plan))
 
     def committed(self) -> None:
         plan, self._planned = self._planned, None
@@ -145,7 +149,10 @@ async def _write(connection: Connection, plan: Plan) -> None:
         (*_envelope(recorded), metadata, digest, recorded.hash)
         for recorded, metadata, digest in zip(plan.recorded, plan.metadata, plan.digests, strict=True)
     ]
-    await connection.copy_records_to_table("events", records=records, columns=events.ALL.split(", "))
+    if len(records) <= _FEW:
+        await connection.execute(_INSERT_EVENTS, *map(list, zip(*records, strict=True)))
+    else:
+        await connection.copy_records_to_table("events", records=records, columns=events.ALL.split(", "))
     if plan.names:
         await connection.execute(_sql("free_names"), [outward(name) for name in plan.names])
         held = [(name, stream) for name, stream in plan.names.items() if stream is not None]
@@ -154,7 +161,13 @@ async def _write(connection: Connection, plan: Plan) -> None:
     for row, of_kind in plan.rows.items():
         into = upsert(row)
         await connection.execute(into.sql, *columns([astuple(one) for one in of_kind.values()], into.width))
-    await connection.execute(_sql("move_log"), *plan.link)
+
+
+def _end(plan: Plan) -> str:
+    if not plan.recorded:
+        return "ROLLBACK"
+    position, time, hash = plan.link
+    return f"UPDATE log SET position = {int(position)}, time = '{time}', hash = '\\x{hash.hex()}'; COMMIT"
 
 
 def _envelope(recorded: Recorded) -> tuple[Any, ...]:
@@ -193,6 +206,13 @@ def upsert(row: type[Row]) -> Upsert:
 
 
 _TYPES: Final = {str: "text", int: "bigint", bytes: "bytea"}
+_EVENTS: Final = {"position": int, "schema": int, "version": int} | dict.fromkeys(
+    ("data", "metadata", "digest", "hash"), bytes
+)
+_INSERT_EVENTS: Final = (
+    f"INSERT INTO events ({events.ALL}) SELECT * FROM "
+    f"unnest({arrays([_TYPES[_EVENTS.get(column, str)] for column in events.ALL.split(', ')])})"
+)
 _HOLD_NAMES: Final = f"INSERT INTO names (name, stream) SELECT * FROM unnest({arrays(['text', 'text'])})"
 
 

@@ -89,9 +89,7 @@ class Pool:
                     connection.terminate()
                 raise
             finally:
-                # What was done is done, whatever becomes of the connection afterwards.
-                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    await pool.release(connection)
+                await asyncio.shield(asyncio.ensure_future(_given_back(pool, connection)))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -141,6 +139,12 @@ class Pool:
                         server_settings=_SETTINGS,
                     )
         return self._pool
+
+
+async def _given_back(pool: Any, connection: Connection) -> None:
+    """What was done with it is done, whatever becomes of the connection afterwards."""
+    with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await pool.release(connection)
 
 
 def changed(status: str) -> int:

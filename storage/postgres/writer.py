@@ -132,7 +132,7 @@ class Writer:
         connection = self._connection
         await connection.execute(named("storage.postgres")["begin"])
         written = await self._appender.write(connection, [work.prepared for work in batch])
-        await connection.execute("COMMIT" if written.recorded else "ROLLBACK")
+        await connection.execute(written.end)
         self._appender.committed()
         self.transactions += 1
         for work, result in zip(batch, written.results, strict=True):

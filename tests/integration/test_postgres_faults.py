@@ -88,33 +88,31 @@ async def test_writers_of_several_processes_commit_in_the_order_of_positions(pos
 async def test_who_comes_second_waits_for_the_first_and_nobody_sees_a_gap(postgres_url: str) -> None:
     async with processes(postgres_url) as (one, two), connected(postgres_url) as first:
         await author(one).write("a", "x")
-        transaction = first.transaction()
-        await transaction.start()
+        await first.execute("BEGIN")
         knows = Appender(Aggregates(AGGREGATES, CODEC), CLOCK)
         part = author(one).part("early", "of the first")
-        await knows.write(first, [prepare([part], Metadata(), Aggregates(AGGREGATES, CODEC), CODEC)])
+        written = await knows.write(first, [prepare([part], Metadata(), Aggregates(AGGREGATES, CODEC), CODEC)])
         second = asyncio.ensure_future(author(two).write("b", "of the second"))
         await until(lambda: is_waiting(postgres_url))
         assert await one.log.refresh() == await two.log.refresh() == 1
         assert not second.done()
-        await transaction.commit()
+        await first.execute(written.end)
         assert (await second).recorded[0].position == 3
         assert [event.stream for event in await proved(one)] == ["note:a", "note:early", "note:b"]
 
 
 async def test_a_transaction_that_began_early_and_appends_late_is_not_missed(postgres_url: str) -> None:
     async with processes(postgres_url) as (store, other), connected(postgres_url) as early:
-        transaction = early.transaction()
-        await transaction.start()
+        await early.execute("BEGIN")
         await early.execute("INSERT INTO key_use (id, used_at) VALUES ('x', 'y')")  # it has its transaction id now
         old_id = CLOCK.new_id()
         await author(store).write("a", "1", "2")
         assert len(await follow(other, 0, 2)) == 2, "what was appended since is visible while the early one is open"
         knows = Aggregates(AGGREGATES, CODEC)
         part = author(store).part("late", "3", ids=[old_id])
-        await Appender(knows, CLOCK).write(early, [prepare([part], Metadata(), knows, CODEC)])
+        written = await Appender(knows, CLOCK).write(early, [prepare([part], Metadata(), knows, CODEC)])
         tail = asyncio.ensure_future(follow(other, 2, 4))
-        await transaction.commit()
+        await early.execute(written.end)
         await author(store).write("a", "4")
         assert [event.position for event in await tail] == [3, 4]
         assert [event.id for event in await proved(other)][2] == old_id
