@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import uvicorn
 from a2a.helpers import get_data_parts, get_message_text, new_data_part, new_task_from_user_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.context import ServerCallContext
 from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
-from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, Role
+from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, Role, Task
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -37,6 +39,7 @@ class Told(AgentExecutor):
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.tasks: list[str] = []
         self.released = asyncio.Event()
         self.failures = 0
 
@@ -57,6 +60,7 @@ class Told(AgentExecutor):
             raise RuntimeError("broken inside")
         task = new_task_from_user_message(message)
         task.id, task.context_id = str(context.task_id), str(context.context_id)
+        self.tasks.append(task.id)
         await event_queue.enqueue_event(task)
         updater = TaskUpdater(event_queue, task.id, task.context_id)
         await updater.start_work()
@@ -85,12 +89,29 @@ class Told(AgentExecutor):
         raise NotImplementedError
 
 
-class A2AAgent:
-    """It runs. `told` is what it heard; `card` is served as it is, so that a test may change it."""
+class Forgetful(InMemoryTaskStore):
+    """As an agent that was started anew: some tasks it does not know any more."""
 
-    def __init__(self, url: str, told: Told, card: AgentCard) -> None:
-        self.url, self.told, self.card = url, told, card
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgotten: set[str] = set()
+
+    async def get(self, task_id: str, context: ServerCallContext) -> Task | None:
+        return None if task_id in self.forgotten else await super().get(task_id, context)
+
+
+class A2AAgent:
+    """It runs. `told` is what it heard; `card` is served as it is, so that a test may change it; `lost_polls` are
+    answered with 503."""
+
+    def __init__(self, url: str, told: Told, card: AgentCard, tasks: Forgetful) -> None:
+        self.url, self.told, self.card, self._tasks = url, told, card, tasks
         self.requests: list[tuple[str, str]] = []
+        self.lost_polls = 0
+
+    def forget(self) -> None:
+        """Every task so far."""
+        self._tasks.forgotten.update(self.told.tasks)
 
     @property
     def rpc_requests(self) -> int:
@@ -114,8 +135,9 @@ async def serving(*, speaks: str = "1.0", claims: str | None = None) -> AsyncIte
         ],
         skills=[AgentSkill(id="do", name="Do", description="Does it.", tags=["do"])],
     )
-    agent = A2AAgent(url, Told(), card)
-    handler = DefaultRequestHandler(agent_executor=agent.told, task_store=InMemoryTaskStore(), agent_card=card)
+    tasks = Forgetful()
+    agent = A2AAgent(url, Told(), card, tasks)
+    handler = DefaultRequestHandler(agent_executor=agent.told, task_store=tasks, agent_card=card)
     routes: list[BaseRoute] = [*create_agent_card_routes(card), Route("/health", _health)]
     routes += create_jsonrpc_routes(handler, "/rpc", enable_v0_3_compat=speaks == "0.3")
     server = uvicorn.Server(
@@ -139,21 +161,28 @@ def _only(app: Starlette, agent: A2AAgent, speaks: str) -> Any:
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         agent.requests.append((scope["method"], scope["path"]))
-        if speaks == "0.3" and scope["method"] == "POST":
-            body = await Request(scope, receive).body()
-            if b'"SendMessage"' in body or b'"GetTask"' in body:
-                error = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "Method not found"}}
-                await JSONResponse(error)(scope, receive, send)
-                return
-
-            async def again() -> dict[str, Any]:
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            await app(scope, again, send)
+        if scope["method"] != "POST":
+            await app(scope, receive, send)
             return
-        await app(scope, receive, send)
+        body = await Request(scope, receive).body()
+        method = json.loads(body)["method"]
+        if speaks == "0.3" and method in ("SendMessage", "GetTask"):
+            error = {"code": -32601, "message": "Method not found"}
+            await JSONResponse({"jsonrpc": "2.0", "id": 1, "error": error})(scope, receive, send)
+        elif agent.lost_polls and method in ("GetTask", "tasks/get"):
+            agent.lost_polls -= 1
+            await Response(status_code=503)(scope, receive, send)
+        else:
+            await app(scope, _again(body), send)
 
     return serve
+
+
+def _again(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 async def _health(request: Request) -> Response:

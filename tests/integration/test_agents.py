@@ -101,6 +101,30 @@ async def test_a_long_answer_is_polled_for(admin: Client, version: str) -> None:
         assert (await admin.get("/agents")).data[0]["current_workload"] == {"active_tasks": 0}
 
 
+async def test_a_few_polls_may_be_lost_and_no_message_is_sent_again(admin: Client) -> None:
+    async with serving() as told:
+        agent = await registered(admin, told.url)
+        told.lost_polls = 3
+        assert await asked(admin, agent, "report") == {"text": "first\nsecond", "data": [{"rows": 3}], "files": []}
+        assert (told.lost_polls, len(told.told.asked)) == (0, 1)
+
+
+async def test_an_agent_that_forgot_its_task_is_asked_anew(admin: Client) -> None:
+    async with serving() as told:
+        agent = await registered(admin, told.url)
+        run = await execution(admin, {"agent_name": agent["name"]}, "wait")
+
+        async def waits() -> bool:
+            return told.rpc_requests >= 2
+
+        await until(waits)
+        told.forget()
+        told.told.released.set()
+        assert (await admin.ended(run))["results"] == {"ask": "worth the wait"}
+        assert len(told.told.asked) == 2
+        assert len({each.message_id for each in told.told.asked}) == 1
+
+
 async def test_a_task_that_fails_or_asks_back_fails_the_component_once(admin: Client) -> None:
     async with serving() as told:
         agent = await registered(admin, told.url)
