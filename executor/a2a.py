@@ -17,6 +17,7 @@ import msgspec
 from executor.agents import below
 from executor.asking import Refused, Wire
 from executor.components.base import ComponentError
+from executor.domain.agent import Protocol
 
 CARD: Final = "/.well-known/agent-card.json"
 BINDING: Final = "JSONRPC"
@@ -72,8 +73,18 @@ def message_id(key: str) -> str:
 
 
 async def discovered(wire: Wire) -> list[Interface] | None:
-    """The interfaces of the agent's card that we speak, the newest version first; null where it has no card."""
-    url = below(wire.callee.url, CARD)
+    """The interfaces of the agent's card that we speak, the newest version first; null where it has no card.
+
+    The card is looked for below the agent's URL, and at its host for one that is said to speak A2A: another's card
+    may be there, and be none of a plain agent's.
+    """
+    found = await _at(wire, below(wire.callee.url, CARD))
+    if found is None and wire.callee.protocol == Protocol.A2A and urlsplit(wire.callee.url).path.strip("/"):
+        return await _at(wire, urljoin(wire.callee.url, CARD))
+    return found
+
+
+async def _at(wire: Wire, url: str) -> list[Interface] | None:
     try:
         card = await wire.get(url)
     except Refused as refused:

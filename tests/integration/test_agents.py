@@ -84,6 +84,17 @@ async def test_an_a2a_agent_is_found_by_its_card_and_asked(admin: Client, versio
         assert told.told.asked[1].data == [{"do": "double", "number": 21}]
 
 
+async def test_the_card_of_an_a2a_agent_may_be_at_its_host(admin: Client) -> None:
+    async with serving() as told:
+        agent = await registered(admin, f"{told.url}/rpc", protocol="a2a")
+        assert await asked(admin, agent, "say") == "said at once"
+        paths = ["/rpc/.well-known/agent-card.json", "/.well-known/agent-card.json", "/rpc"]
+        assert [path for _, path in told.requests] == paths
+        await admin.put(f"/agents/{agent['id']}", {"protocol": "auto"})
+        await admin.ended(await execution(admin, {"agent_name": agent["name"]}, "say", retry={"max_attempts": 1}))
+        assert [path for _, path in told.requests[3:]] == [paths[0], "/rpc"], "its host's card may be another's"
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_long_answer_is_polled_for(admin: Client, version: str) -> None:
     async with serving(**VERSIONS[version]) as told:
