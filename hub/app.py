@@ -26,6 +26,7 @@ from hub.routes import (
     lifecycle,
     replays,
     system,
+    templates,
     versions,
     webhooks,
     workflows,
@@ -45,6 +46,7 @@ RESOURCES = (
     webhooks.RESOURCE,
     agents.RESOURCE,
     components.RESOURCE,
+    templates.RESOURCE,
     apikeys.RESOURCE,
     system.RESOURCE,
 )

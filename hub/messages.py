@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from executor.domain.events import CATALOGUE, Event, execution, workflow
 from executor.domain.events import agent as agents
 from executor.domain.events import apikey as apikeys
+from executor.domain.events import template as templates
 from executor.domain.events import webhook as webhooks
 from executor.domain.secrets import redact_json
 from executor.domain.values import Instant
@@ -285,6 +286,9 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     agents.AgentDeleted: None,
     apikeys.ApiKeyCreated: None,
     apikeys.ApiKeyRevoked: None,
+    templates.TemplateCreated: None,
+    templates.TemplateRated: None,
+    templates.TemplateDeleted: None,
 }
 
 _FORMS: Final = {event.type: form for event, form in MESSAGES.items() if form is not None}

@@ -14,7 +14,7 @@ from executor.ports import Row
 R = TypeVar("R", bound=Row)
 
 
-_FIXED: Final = frozenset({"organization_id", "workflow_id", "project_id", "created_by", "created_at"})
+_FIXED: Final = frozenset({"organization_id", "workflow_id", "template_id", "project_id", "created_by", "created_at"})
 """What is said of a thing when it begins and never changes: an update that leaves these alone leaves most indexes
 alone."""
 

@@ -12,7 +12,8 @@ from starlette.routing import Route, WebSocketRoute
 from executor.clock import SystemClock
 from executor.domain.agent import AgentRow
 from executor.domain.aggregate import Row
-from executor.domain.events import CATALOGUE, Event, Fact, Stamp, agent, apikey, webhook
+from executor.domain.events import CATALOGUE, Event, Fact, Stamp, agent, apikey, template, webhook
+from executor.domain.template import TemplateRow
 from executor.domain.values import Instant, RetryPolicy
 from executor.ports import Metadata, Recorded
 from hub.aggregates import AGGREGATES
@@ -192,6 +193,11 @@ LIVES: dict[str, list[Event]] = {
         ),
         apikey.ApiKeyRevoked(name="n"),
     ],
+    "template": [
+        template.TemplateCreated(template=template.Template(name="n", workflow_definition={})),
+        template.TemplateRated(template_id="id", name="n", rating=5),
+        template.TemplateDeleted(name="n"),
+    ],
     "delivery": [
         webhook.DeliveryExhausted(
             delivery_id="d",
@@ -217,7 +223,7 @@ def test_every_event_of_a_stream_folds_and_makes_its_row(prefix: str) -> None:
         state = aggregate.evolve(state, [Fact(event, Stamp(NOW, "o", "id", version))])
         assert state != before, event.type
         for row in aggregate.rows(before, state):
-            assert isinstance(row, WebhookRow | ApiKeyRow | AgentRow)
+            assert isinstance(row, WebhookRow | ApiKeyRow | AgentRow | TemplateRow)
             assert row.version == version
 
 

@@ -8,7 +8,7 @@ leads nowhere is null. `$${` stands for a literal `${`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -131,9 +131,32 @@ def _resolve_text(text: str, lookup: Lookup) -> Any:
         reference = _parse(match)
         if isinstance(reference, BadReference):
             return match[0]
-        found = lookup(reference)
-        if found is None:
-            return ""
-        return found if isinstance(found, str) else msgspec.json.encode(found).decode()
+        return _written(lookup(reference))
 
     return _TOKEN.sub(written, text)
+
+
+def put_in(text: str, names: Container[str], lookup: Lookup, *, is_text: bool = False) -> Any:
+    """The text with its references to parameters of these names replaced, and everything else as it stands. One that
+    is the whole text gives its value with its type, unless all are written as text."""
+
+    def ours(match: re.Match[str]) -> Reference | None:
+        found = _parse(match) if match[2] is not None else None
+        return found if isinstance(found, Reference) and found.name in names else None
+
+    whole = _TOKEN.fullmatch(text)
+    if whole is not None and not is_text and (reference := ours(whole)) is not None:
+        return lookup(reference)
+
+    def written(match: re.Match[str]) -> str:
+        reference = ours(match)
+        return match[0] if reference is None else _written(lookup(reference))
+
+    return _TOKEN.sub(written, text)
+
+
+def _written(value: Any) -> str:
+    """A value inside a longer text."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

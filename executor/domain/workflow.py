@@ -38,6 +38,7 @@ class State(Struct, frozen=True, kw_only=True):
     category: str | None = None
     tags: tuple[str, ...] = ()
     priority: int = DEFAULT_PRIORITY
+    template_id: str | None = None
     created_by: str = ""
     created_at: Instant = Instant("")
     updated_at: Instant = Instant("")
@@ -85,6 +86,7 @@ def _fold(state: State, event: Event, stamp: Stamp) -> State:
             state,
             id=stamp.id,
             organization_id=stamp.organization_id,
+            template_id=event.template_id,
             created_by=stamp.actor.rpartition(":")[2],
             created_at=stamp.time,
         )
@@ -101,11 +103,11 @@ def _fold(state: State, event: Event, stamp: Stamp) -> State:
     return state
 
 
-def decide_create(state: State, change: Change) -> list[Event]:
+def decide_create(state: State, change: Change, template_id: str | None = None) -> list[Event]:
     if state.status is not None:
         raise ResourceConflict("the workflow exists already")
     given = {"description": None, "category": None, "tags": (), "priority": DEFAULT_PRIORITY} | change.given()
-    return [events.WorkflowCreated(**given, status=WorkflowStatus.DRAFT, workflow_version=1)]
+    return [events.WorkflowCreated(**given, status=WorkflowStatus.DRAFT, workflow_version=1, template_id=template_id)]
 
 
 def decide_update(state: State, change: Change) -> list[Event]:
@@ -215,6 +217,7 @@ class WorkflowRow(Row, frozen=True, kw_only=True):
     category: str | None
     tags: str
     search: str
+    template_id: str | None
     created_by: str
     created_at: Instant
     updated_at: Instant
@@ -264,6 +267,7 @@ def rows(before: State, after: State) -> Sequence[Row]:
             category=after.category,
             tags=msgspec.json.encode(after.tags).decode(),
             search=f"{after.name}\n{after.description or ''}".lower(),
+            template_id=after.template_id,
             created_by=after.created_by,
             created_at=after.created_at,
             updated_at=after.updated_at,

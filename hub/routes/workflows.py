@@ -101,7 +101,12 @@ async def inspect(hub: Services, fields: dict[str, Any]) -> list[Problem]:
 @RESOURCE.route("POST", "/workflows", needs="workflow.write", body=CreateWorkflow, status=201, inspect=inspect)
 async def create(call: Call[CreateWorkflow, NoQuery]) -> Answer:
     """Create a workflow."""
-    body, id = call.body, call.hub.clock.new_id()
+    return await create_workflow(call, call.body)
+
+
+async def create_workflow(call: Call[Any, Any], body: CreateWorkflow, template_id: str | None = None) -> Answer:
+    """A new workflow, shown. Raises `Invalid`, and `ResourceConflict` where its name is taken."""
+    id = call.hub.clock.new_id()
     change = Change(
         name=body.name,
         description=body.description,
@@ -110,7 +115,7 @@ async def create(call: Call[CreateWorkflow, NoQuery]) -> Answer:
         tags=body.tags,
         priority=priority_of(body.priority),
     )
-    done = await _decided(call, id, lambda state: workflow.decide_create(state, change), body.name)
+    done = await _decided(call, id, lambda state: workflow.decide_create(state, change, template_id), body.name)
     return Answer(_shown(done.state, call.principal), "Workflow created successfully")
 
 

@@ -28,7 +28,7 @@ SECRETIVE: dict[str, Any] = {
 }
 TOKEN = "s3cret-of-a-parameter"
 TEXT = 'a\x00b "quoted" \u2028 \ud7ff 😀 \\'
-FOLDED = ("names", "workflows", "executions", "components", "webhooks", "agents", "api_keys")
+FOLDED = ("names", "workflows", "executions", "components", "webhooks", "agents", "api_keys", "templates")
 """The tables that follow from the log."""
 ALL = tuple(table.name for table in CARRIED)
 

@@ -5,7 +5,7 @@ A name, once released, never changes its meaning; a new shape of its data gets a
 
 from __future__ import annotations
 
-from executor.domain.events import agent, apikey, execution, webhook, workflow
+from executor.domain.events import agent, apikey, execution, template, webhook, workflow
 from executor.domain.events.base import (
     ComponentFacts,
     Event,
@@ -54,6 +54,9 @@ _CLASSES: tuple[type[Event], ...] = (
     agent.AgentDeleted,
     apikey.ApiKeyCreated,
     apikey.ApiKeyRevoked,
+    template.TemplateCreated,
+    template.TemplateRated,
+    template.TemplateDeleted,
 )
 
 CATALOGUE: dict[str, type[Event]] = {cls.type: cls for cls in _CLASSES}

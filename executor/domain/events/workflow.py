@@ -17,7 +17,8 @@ class WorkflowEvent(Event, frozen=True, kw_only=True):
 
 
 class WorkflowCreated(WorkflowEvent, frozen=True, kw_only=True):
-    """`written` is the definition as it was sent, where that was not in the form of the graph."""
+    """`written` is the definition as it was sent, where that was not in the form of the graph.
+    `template_id` is the template that it was made from."""
 
     type: ClassVar[str] = "workflow.created"
     description: str | None
@@ -26,6 +27,7 @@ class WorkflowCreated(WorkflowEvent, frozen=True, kw_only=True):
     category: str | None
     tags: tuple[str, ...]
     priority: int
+    template_id: str | None = None
 
 
 class WorkflowUpdated(WorkflowEvent, frozen=True, kw_only=True):
