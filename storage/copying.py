@@ -31,6 +31,7 @@ CARRIED: Final = (
     Table("components", ("execution_id", "component_id", "iteration")),
     Table("webhooks"),
     Table("agents"),
+    Table("templates"),
     Table("api_keys"),
     Table("organizations"),
     Table("key_use"),

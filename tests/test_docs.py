@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 import pytest
 import typer
 from typer.main import get_command
@@ -23,7 +24,9 @@ from typer.main import get_command
 from executor.components.registry import Registry
 from executor.definitions.validate import examine
 from executor.domain.events import CATALOGUE
+from executor.domain.events.template import Template
 from hub.auth.permissions import PERMISSIONS, ROLES
+from hub.catalog import check
 from hub.cli import app
 from hub.settings import PREFIX, VERSION, Settings
 from hub.valkey import EmbeddedValkey
@@ -70,9 +73,11 @@ def values(text: str) -> Iterator[Any]:
 @pytest.mark.parametrize("block", of("json"))
 def test_json_parses_and_definitions_are_valid(block: Block) -> None:
     for value in values(block.text):
-        if "components" in value or "blocks" in value:
+        if isinstance(value, dict) and value.keys() & {"components", "blocks", "steps"}:
             report = examine(value, Registry())[1]
             assert report.is_valid, report.errors
+        if isinstance(value, dict) and "workflow_definition" in value:
+            check(msgspec.convert(value, Template), Registry())
 
 
 @pytest.mark.parametrize("block", of("toml"))

@@ -123,8 +123,9 @@ def parameters_at(template: Template, field: str | None, prefix: str) -> str | N
     """The parameter whose value stands at a path of the definition, or below it; None where none does."""
     names = {each.name for each in template.parameters}
     for at, reference in find(template.workflow_definition, prefix):
-        is_ours = isinstance(reference, Reference) and reference.root is Root.PARAMETER and reference.name in names
-        if field and at.startswith(field) and is_ours:
+        if not field or not at.startswith(field) or not isinstance(reference, Reference):
+            continue
+        if reference.root is Root.PARAMETER and reference.name in names:
             return reference.name
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.copying import CARRIED
-from tests.integration.hubs import WAITING, Hub, unique
+from tests.integration.hubs import SMALLEST, WAITING, Hub, unique
 
 FAILING: dict[str, Any] = {
     "components": [
@@ -52,6 +52,10 @@ async def live(hub: Hub) -> None:
         await client.delete(f"/webhooks/{gone['id']}")
         agent = {"name": "reader", "url": "http://127.0.0.1:9/", "auth_type": "bearer", "auth_config": {"token": "t"}}
         assert (await client.post("/agents", agent)).status == 201
+        template = {"name": "report", "workflow_definition": SMALLEST}
+        made = (await client.post("/templates", template)).data["id"]
+        await client.post(f"/templates/{made}/rate", {"rating": 4})
+        assert (await client.post(f"/templates/{made}/create-workflow", {"name": unique("made")})).status == 201
         assert (await client.delete(f"/workflows/{shaped['id']}")).status == 200
         assert (await client.workflow(name="report"))["id"] != shaped["id"]
         await client.put(f"/workflows/{failing['id']}", {"name": unique("renamed"), "description": TEXT})

@@ -13,7 +13,7 @@ from hub.app import AT_THE_ROOT, OPERATIONS, PREFIXES
 from hub.auth.permissions import PERMISSIONS
 from hub.operation import ANYBODY, OPEN, Operation
 from hub.settings import VERSION
-from tests.integration.hubs import WAITING, Answer, Client, Hub, unique, until
+from tests.integration.hubs import SMALLEST, WAITING, Answer, Client, Hub, unique, until
 from tests.integration.receiving import receiving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -56,6 +56,7 @@ async def things(client: Client) -> dict[str, str]:
         await until(arrived)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
     agent = (await client.post("/agents", {"name": "n", "url": "http://127.0.0.1:1"})).data["id"]
+    template = (await client.post("/templates", {"name": "n", "workflow_definition": SMALLEST})).data["id"]
     position = (await client.events(workflow_id=workflow["id"]))[0]["position"]
     return {
         "workflows": workflow["id"],
@@ -64,6 +65,7 @@ async def things(client: Client) -> dict[str, str]:
         "deliveries": delivery,
         "auth": key,
         "agents": agent,
+        "templates": template,
         "events": str(position),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.integration.hubs import Client, unique
+from tests.integration.hubs import Client, Hub, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,6 +45,24 @@ async def serving(page: str) -> AsyncIterator[str]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(value: Any) -> AsyncIterator[str]:
+    """The URL of an agent that answers the same to everything."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(value)
+
+    app = web.Application()
+    app.router.add_post("/{any:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
     finally:
@@ -107,9 +125,23 @@ async def test_a_stored_form_is_validated_as_it_was_written(admin: Client) -> No
     }
 
 
-async def test_steps_name_agents_that_must_be_there(admin: Client) -> None:
+async def test_steps_ask_agents_that_must_be_there_and_active(admin: Client, hub: Hub) -> None:
     answer = await admin.post("/workflows", {"name": unique("steps"), "definition": STEPS})
     assert (answer.status, answer.fields) == (422, ["definition.steps.a.agent_name"])
+    async with answering({"rows": [1, 2]}) as url:
+        agent = (await admin.post("/agents", {"name": "nobody", "url": url, "protocol": "http"})).data
+        created = await admin.workflow(STEPS)
+        assert created["definition"] == STEPS
+        run = await admin.ended(await admin.execution(created["id"]))
+    assert (run["status"], run["results"]) == ("completed", {"a": {"rows": [1, 2]}})
+    path = f"/workflows/{created['id']}"
+    assert (await admin.post(f"{path}/validate")).data["is_valid"]
+    await admin.put(f"/agents/{agent['id']}", {"status": "inactive"})
+    (error,) = (await admin.post(f"{path}/validate")).data["errors"]
+    assert (error["field"], error["component_id"]) == ("definition.steps.a.agent_name", "a")
+    assert (await admin.put(path, {"definition": STEPS, "description": "x"})).status == 422
+    stranger = await hub.client()
+    assert (await stranger.post("/workflows", {"name": unique("steps"), "definition": STEPS})).status == 422
 
 
 async def test_versions_can_be_had_one_by_one_and_compared(admin: Client) -> None:

@@ -85,6 +85,15 @@ AGENT = {
     "availability": "busy",
     "status": "inactive",
 }
+TEMPLATE = {
+    "name": "n",
+    "workflow_definition": BLOCKS | {"max_execution_time": "{{most}}"},
+    "parameters": [
+        {"name": "most", "parameter_type": "integer", "default_value": 5, "validation_rules": {"min": 1, "max": 9}},
+        {"name": "text", "options": ["a"], "validation_rules": {"pattern": "a+", "max_length": 3}},
+    ],
+    "complexity_level": "expert",
+}
 EXECUTE = {"parameters": {"x": 1}, "priority": 5, "scheduled_at": "2999-01-01T00:00:00Z", "tags": ["a"]}
 KEY = {"name": "n", "role": "read_only", "permissions": ["workflow.read"], "expires_at": "2999-01-01T00:00:00Z"}
 
@@ -192,6 +201,12 @@ async def test_change_workflow(target: Target, body: Any) -> None:
 @given(body=damaged(EXECUTE))
 async def test_execute(target: Target, body: Any) -> None:
     await target.send("POST", f"/workflows/{target.workflow}/execute", body)
+
+
+@quick
+@given(body=damaged(TEMPLATE))
+async def test_create_template(target: Target, body: Any) -> None:
+    await target.send("POST", "/templates", body)
 
 
 @quick

@@ -9,7 +9,7 @@ import pytest
 
 from hub.app import OPERATIONS
 from hub.queries import encode_cursor
-from tests.integration.hubs import Client, until
+from tests.integration.hubs import SMALLEST, Client, unique, until
 from tests.integration.receiving import receiving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -109,6 +109,13 @@ async def keys(client: Client) -> str:
     return "/auth/api-keys"
 
 
+async def templates(client: Client) -> str:
+    for _ in range(COUNT):
+        body = {"name": unique("template"), "workflow_definition": SMALLEST}
+        assert (await client.post("/templates", body)).status == 201
+    return "/templates"
+
+
 async def types(client: Client) -> str:
     return "/components"
 
@@ -143,13 +150,14 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/agents": agents,
     "/auth/api-keys": keys,
     "/components": types,
+    "/templates": templates,
     "/events": events,
     "/events/replay": replays,
 }
 UNCOUNTED = {"/events", "/executions/{id}/history", "/webhooks/{id}/deliveries"}
 CURSORS_OF_NUMBERS = {
     *("/events", "/executions/{id}/history", "/executions/{id}/components", "/executions/{id}/logs"),
-    *("/workflows/{id}/versions", "/components"),
+    *("/workflows/{id}/versions", "/components", "/templates"),
 }
 
 

@@ -10,7 +10,6 @@ from executor.components.base import EXPRESSION, Component, Context, Output, con
 from executor.components.registry import BUILT_IN, Registry
 from executor.definitions.validate import compile_definition, examine
 from executor.domain.definition import Definition
-from tests.unit.executor.test_steps import Agent
 
 Raw = dict[str, Any]
 
@@ -35,7 +34,7 @@ class Loop(Component):
         return Output(context.config)
 
 
-REGISTRY = Registry((*(cls for cls in BUILT_IN if cls.type not in ("agent", "loop")), Agent, Loop))
+REGISTRY = Registry((*(cls for cls in BUILT_IN if cls.type != "loop"), Loop))
 
 
 def block(id: str, type: str, **parameters: Any) -> Raw:
