@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from executor.definitions.agents import agents_in
-from executor.domain.agent import AgentRow, AgentStatus
 from executor.domain.errors import Archived, NotFound
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import WorkflowStatus, is_ulid
 from executor.domain.workflow import WorkflowRow
-from executor.ports import Eq, In, Reads, Retention, Row, RowQuery, Store
+from executor.ports import Reads, Retention, Row, Store
 from hub.feed import ANY, Key
 from hub.messages import Channel
 
 R = TypeVar("R", bound=Row)
-_MOST_NAMES = 500
 
 
 async def workflow_row(reads: Reads, id: str, organization_id: str) -> WorkflowRow:
@@ -48,17 +45,6 @@ async def kept_execution(store: Store, id: str, organization_id: str) -> Executi
     except NotFound:
         await refuse_archived(store.ledgers.retention, id, organization_id)
         raise
-
-
-async def agent_named(reads: Reads, raw: Any, organization_id: str) -> Callable[[str], bool]:
-    """Which of the agents that a raw definition names are there and active."""
-    names = sorted(agents_in(raw))
-    found: set[str] = set()
-    for start in range(0, len(names), _MOST_NAMES):
-        some = tuple(names[start : start + _MOST_NAMES])
-        where = (Eq("organization_id", organization_id), In("name", some), Eq("status", str(AgentStatus.ACTIVE)))
-        found |= {row.name for row in await reads.find(AgentRow, RowQuery(where=where, limit=_MOST_NAMES))}
-    return found.__contains__
 
 
 def is_there(store: Store) -> Callable[[str, str, str], Awaitable[bool]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import UNSET
 
 from executor.components.registry import Registry
-from executor.definitions.agents import AgentNamed, agent_findings
 from executor.definitions.blocks import compile_blocks
 from executor.definitions.configs import config_findings, connection_findings
 from executor.definitions.forms import Compile, Written
@@ -18,11 +17,15 @@ from executor.definitions.report import Finding, Report, Severity, error, report
 from executor.definitions.steps import compile_steps
 from executor.domain.definition import Definition, Graph
 from executor.domain.errors import Code, Invalid
+from executor.domain.references import holds_reference
 from executor.domain.values import DEEPEST, is_deep
 from executor.shapes import Shape
 
 _SHAPE = Shape(Definition)
 
+
+AgentNamed = Callable[[str], bool]
+"""Is there an active agent of this name?"""
 
 _FORMS: dict[str, Compile] = {"start_step": compile_steps, "steps": compile_steps, "blocks": compile_blocks}
 """The form of a definition that has no `components`, by a field that only this form has."""
@@ -64,10 +67,9 @@ def examine(
         definition = _SHAPE.parse(written.graph, prefix)
     except Invalid as invalid:
         return None, _wrong_shape(raw, written.refused(invalid, prefix), prefix, written.findings)
-    agents = () if agent_named is None else agent_findings(definition, prefix, agent_named, written.form == "steps")
     of_graph = [
         written.moved(finding, prefix)
-        for finding in (*_findings(definition, registry, prefix), *agents)
+        for finding in _findings(definition, registry, prefix, agent_named)
         if finding.code not in written.said
     ]
     said = {finding.field for finding in written.findings if finding.severity is Severity.ERROR}
@@ -109,7 +111,9 @@ def _component_at(raw: Any, field: str | None, prefix: str) -> str | None:
     return id if isinstance(id, str) else None
 
 
-def _findings(definition: Definition, registry: Registry, prefix: str) -> Iterator[Finding]:
+def _findings(
+    definition: Definition, registry: Registry, prefix: str, agent_named: AgentNamed | None
+) -> Iterator[Finding]:
     graph = Graph(definition)
     yield from _identities(definition, prefix)
     yield from _starts(definition, graph, prefix)
@@ -117,6 +121,8 @@ def _findings(definition: Definition, registry: Registry, prefix: str) -> Iterat
     yield from _cycles(graph, prefix)
     yield from _reach(definition, graph, prefix)
     yield from config_findings(definition, graph, registry, prefix)
+    if agent_named is not None:
+        yield from _agents(definition, prefix, agent_named)
     yield _count(definition)
 
 
@@ -213,6 +219,14 @@ def _reach(definition: Definition, graph: Graph, prefix: str) -> Iterator[Findin
                 component_id=spec.id,
                 field=f"{prefix}.components[{index}]",
             )
+
+
+def _agents(definition: Definition, prefix: str, agent_named: AgentNamed) -> Iterator[Finding]:
+    for index, spec in enumerate(definition.components):
+        name = spec.config.get("agent_name") if spec.type == "agent" else None
+        if isinstance(name, str) and not holds_reference(name) and not agent_named(name):
+            field = f"{prefix}.components[{index}].config.agent_name"
+            yield error("AGENT", f"the agent '{name}' was not found, or is not active", field, spec.id)
 
 
 def _count(definition: Definition) -> Finding:

@@ -217,7 +217,7 @@ class WorkflowRow(Row, frozen=True, kw_only=True):
     category: str | None
     tags: str
     search: str
-    template_id: str | None
+    template_id: str | None = None
     created_by: str
     created_at: Instant
     updated_at: Instant

@@ -132,9 +132,9 @@ async def rate(call: Call[Rate, NoQuery]) -> Answer:
 @RESOURCE.route("POST", "/templates/{id}/create-workflow", needs="workflow.write", body=MakeWorkflow, status=201)
 async def make_workflow(call: Call[MakeWorkflow, NoQuery]) -> Answer:
     """Make a workflow: the template's definition, with these parameters filled in."""
+    found = await entry(call.hub.store.reads, call.path["id"], call.organization_id)
     if not call.principal.allows("template.read"):
         raise Forbidden("template.read")
-    found = await entry(call.hub.store.reads, call.path["id"], call.organization_id)
     body, template = call.body, found.template
     catalog.require_values(template, body.parameters)
     asked = CreateWorkflow(

@@ -20,7 +20,7 @@ from hub.agents.names import agents_named
 from hub.auth.principal import Principal
 from hub.envelope import Answer
 from hub.executions import cancel_if_live
-from hub.lookups import agent_named, workflow_row
+from hub.lookups import workflow_row
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
 from hub.queries import NoQuery, Paging, page_of
@@ -220,8 +220,8 @@ async def validate(call: Call[ValidateWorkflow, NoQuery]) -> Answer:
     raw = call.body.definition
     if raw is None:
         raw = msgspec.json.decode(row.document)["definition"]
-    named = await agent_named(call.hub.store.reads, raw, call.organization_id)
-    report: Report = examine(raw, call.hub.registry, agent_named=named)[1]
+    agent_named = await agents_named(call.hub.store.reads, call.organization_id, raw)
+    report: Report = examine(raw, call.hub.registry, agent_named=agent_named)[1]
     return Answer(report, "The workflow is valid" if report.is_valid else "The workflow is invalid")
 
 
@@ -245,8 +245,8 @@ async def archive(call: Call[NoBody, NoQuery]) -> Answer:
 
 async def _definition(call: Call[Any, Any], raw: dict[str, Any]) -> dict[str, Any]:
     """What a change says of a definition in any form: its graph, and how it was written. Raises `Invalid`."""
-    named = await agent_named(call.hub.store.reads, raw, call.organization_id)
-    graph = compile_definition(raw, call.hub.registry, agent_named=named)
+    agent_named = await agents_named(call.hub.store.reads, call.organization_id, raw)
+    graph = compile_definition(raw, call.hub.registry, agent_named=agent_named)
     return {"definition": graph, "written": None if form_of(raw) is None else raw}
 
 

@@ -34,6 +34,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "PUT /webhooks/{id}": {"description": "d"},
     "POST /agents": {"name": "n", "url": "http://127.0.0.1:1/"},
     "PUT /agents/{id}": {"description": "d"},
+    "POST /templates": {"name": "n", "workflow_definition": WAITING},
+    "POST /templates/{id}/rate": {"rating": 5},
+    "POST /templates/{id}/create-workflow": {"name": "n"},
     "POST /auth/api-keys": {"name": "n", "role": "admin"},
     "POST /events/replay": {"target": "channel"},
 }
@@ -72,8 +75,10 @@ async def shared(hub: Hub) -> Things:
     webhook = await client.webhook("http://127.0.0.1:1/", active=False)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
     agent = (await client.post("/agents", {"name": "first", "url": "http://127.0.0.1:1/"})).data["id"]
+    template = (await client.post("/templates", {"name": "t", "workflow_definition": WAITING})).data["id"]
     ids = {
         ("agents", agent),
+        ("templates", template),
         *(("workflows", workflow["id"]), ("executions", execution), ("webhooks", webhook["id"]), ("auth", key)),
         *(("deliveries", "01ARZ3NDEKTSV4RRFFQ69G5FAV"), ("events", "1"), ("components", "log")),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from executor.components.registry import BUILT_IN, Registry
-from executor.definitions.agents import agents_in
 from executor.definitions.report import Finding
 from executor.definitions.validate import compile_definition, examine
 from executor.domain.errors import Code
@@ -103,18 +102,8 @@ def test_a_wrong_shape_has_the_paths_of_the_form() -> None:
 
 def test_agents_must_exist_and_be_active() -> None:
     raw = steps(step("a", "b"), step("b"))
-    assert told(raw, agent_named={"a-agent"}.__contains__) == {"definition.steps.b.agent_name": "UNKNOWN_AGENT"}
+    assert told(raw, agent_named={"a-agent"}.__contains__) == {"definition.steps.b.agent_name": "AGENT"}
     assert told(raw, agent_named={"a-agent", "b-agent"}.__contains__) == {}
-
-
-def test_in_other_forms_an_agent_may_come_later() -> None:
-    agent = {"id": "a", "type": "agent", "config": {"agent_name": "x", "input": {"agent_name": "{{y}}"}}}
-    raw = {"components": [{"id": "s", "type": "start"}, agent], "connections": [{"source": "s", "target": "a"}]}
-    answer = examine(raw, REGISTRY, agent_named=set[str]().__contains__)[1]
-    assert ("UNKNOWN_AGENT", "definition.components[1].config.agent_name") in {
-        (each.code, each.field) for each in answer.warnings
-    }
-    assert agents_in([raw, steps(step("b"))]) == {"x", "b-agent"}
 
 
 def test_without_the_component_type_that_it_needs_a_form_is_refused() -> None:
