@@ -194,7 +194,7 @@ LIVES: dict[str, list[Event]] = {
         apikey.ApiKeyRevoked(name="n"),
     ],
     "template": [
-        template.TemplateCreated(template=template.Template(name="n", workflow_definition={})),
+        template.TemplateCreated(name="n", template=template.Template(name="n", workflow_definition={})),
         template.TemplateRated(template_id="id", name="n", rating=5),
         template.TemplateDeleted(name="n"),
     ],

@@ -29,7 +29,7 @@ from webhooks.view import EndpointView, shown
 
 TEST_EVENT = "webhook.test"
 
-_HIDDEN = frozenset({"definition", "written", "digest", "endpoint"})
+_HIDDEN = frozenset({"definition", "written", "digest", "endpoint", "template"})
 
 
 class Header(Struct, frozen=True, kw_only=True):

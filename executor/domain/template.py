@@ -84,7 +84,7 @@ def evolve(state: State, facts: Sequence[Fact]) -> State:
 def decide_create(state: State, template: Template) -> list[Event]:
     if state.version:
         raise ResourceConflict("the template exists already")
-    return [events.TemplateCreated(template=template)]
+    return [events.TemplateCreated(name=template.name, template=template)]
 
 
 def decide_rate(state: State, template_id: str, name: str, rating: int, actor: str) -> list[Event]:

@@ -81,6 +81,7 @@ class Template(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class TemplateCreated(Event, frozen=True, kw_only=True):
     type: ClassVar[str] = "template.created"
+    name: str
     template: Template
 
 

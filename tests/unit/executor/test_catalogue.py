@@ -18,6 +18,7 @@ from executor.domain import events as catalogue_module
 from executor.domain.definition import ComponentSpec, Connection, Definition
 from executor.domain.events import CATALOGUE, Event, Fact, Stamp
 from executor.domain.events import execution as execution_events
+from executor.domain.events.template import Complexity, Template, TemplateParameter
 from executor.domain.events.workflow import WorkflowEvent
 from executor.domain.execution.folds import _FOLDS, evolve
 from executor.domain.execution.rows import AGGREGATE
@@ -57,6 +58,22 @@ st.register_type_strategy(
         connections=st.just((Connection(source="start", target="a", condition="true"),)),
     ),
 )
+st.register_type_strategy(
+    Template,
+    st.builds(
+        Template,
+        name=st.just("t"),
+        workflow_definition=st.dictionaries(st.text(max_size=5), JSON, max_size=3),
+        parameters=st.just((TemplateParameter(name="a", options=("x", 1, 1.5, True), default_value=None),)),
+        complexity_level=st.sampled_from(Complexity),
+        description=st.none(),
+        category=st.none(),
+        tags=st.just(("x",)),
+        author=st.none(),
+        version=st.just("1.0.0"),
+        estimated_setup_time_minutes=st.none() | st.integers(0, 9),
+    ),
+)
 
 
 def strategy(kind: Any) -> st.SearchStrategy[Any]:
@@ -81,8 +98,8 @@ def strategy(kind: Any) -> st.SearchStrategy[Any]:
             return st.dictionaries(st.text(max_size=5), strategy(kind.value_type), max_size=3)
         case info.UnionType():
             return st.one_of([strategy(each) for each in kind.types])
-        case info.StructType() if kind.cls is Definition:
-            return st.from_type(Definition)
+        case info.StructType() if kind.cls in (Definition, Template):
+            return st.from_type(kind.cls)
         case info.StructType():
             return instances(kind.cls)
         case info.CustomType():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.domain.definition import Definition
-from executor.domain.events import CATALOGUE, Event, Failure, agent, apikey, execution, webhook, workflow
+from executor.domain.events import CATALOGUE, Event, Failure, agent, apikey, execution, template, webhook, workflow
 from executor.domain.values import Instant, Progress, RetryPolicy
 from executor.ports import Metadata, Recorded
 from hub.messages import (
@@ -245,6 +245,9 @@ CASES: list[tuple[Event, Expected]] = [
         None,
     ),
     (apikey.ApiKeyRevoked(name="ci"), None),
+    (template.TemplateCreated(name="t", template=template.Template(name="t", workflow_definition={})), None),
+    (template.TemplateRated(template_id="T", name="t", rating=4), None),
+    (template.TemplateDeleted(name="t"), None),
 ]
 
 

@@ -18,6 +18,7 @@ from executor.domain.events.execution import (
     ExecutionFailed,
     LogWritten,
 )
+from executor.domain.events.template import Template, TemplateCreated
 from executor.domain.events.webhook import WebhookCreated
 from executor.domain.events.workflow import WorkflowUpdated
 from executor.domain.values import Instant, Progress
@@ -229,3 +230,8 @@ def test_a_test_event_has_a_body_of_its_own() -> None:
 def test_every_type_of_event_has_a_name_that_begins_with_its_aggregate() -> None:
     """`data` of a body is named so."""
     assert all(len(type.split(".")) == 2 for type in CATALOGUE)
+
+
+def test_a_template_is_told_without_its_definition() -> None:
+    event = TemplateCreated(name="t", template=Template(name="t", workflow_definition={"components": []}))
+    assert data(event, "template:T") == {"template": {"id": "T", "name": "t"}}
