@@ -29,7 +29,11 @@ T = TypeVar("T")
 
 SHORT_WAIT_SECONDS = 2.0
 """A run whose next timer is nearer than this stays in memory instead of being parked and loaded again."""
-CANCEL_GRACE_SECONDS = 5.0
+CANCEL_GRACE_SECONDS = 10.0
+"""How long a component of a run that has ended is waited for once it was told to stop; of a terminated one, not at
+all."""
+LEAVE_GRACE_SECONDS = 5.0
+"""The same for a run that this engine lets go of, such as at its end."""
 _STORE_RETRY_SECONDS = 0.5
 
 
@@ -188,13 +192,18 @@ class Run:
                 await self._wake.wait()
         return True
 
+    @property
+    def _grace(self) -> float:
+        if self._state.status is ExecutionStatus.TERMINATED:
+            return 0.0
+        return CANCEL_GRACE_SECONDS if self._state.is_ended else LEAVE_GRACE_SECONDS
+
     async def _let_go(self) -> None:
         """Tells components that still run to stop, and gives them some time to; of a terminated run, none."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
-            is_forced = self._state.status is ExecutionStatus.TERMINATED
-            _, late = await asyncio.wait(tasks, timeout=0 if is_forced else CANCEL_GRACE_SECONDS)
+            _, late = await asyncio.wait(tasks, timeout=self._grace)
             for task in late:
                 _logger.warning("component.does_not_stop", execution_id=self.id, task=task.get_name())

@@ -23,6 +23,7 @@ class Wait(Component):
             "signal": {"type": "string", "pattern": SIGNAL_PATTERN, "maxLength": 256},
             "timeout_seconds": {"type": "number", "minimum": 0, "maximum": 315_360_000},
         },
+        description="must say one of 'seconds', 'until' and 'signal'",
         oneOf=[{"required": ["seconds"]}, {"required": ["until"]}, {"required": ["signal"]}],
         dependentRequired={"timeout_seconds": ["signal"]},
     )

@@ -37,6 +37,7 @@ class Blocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parameter_schema: ParameterSchema | None = None
     fail_fast: bool = True
     max_execution_time: Seconds | None = None
+    queue_timeout: Seconds | None = None
 
 
 class _Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,8 +68,9 @@ def compile_blocks(raw: Any, prefix: str) -> Written:
         "parameters": parameters,
         "fail_fast": written.fail_fast,
         "max_execution_time": written.max_execution_time,
+        "queue_timeout": written.queue_timeout,
     }
-    places = part.places | {name: name for name in ("fail_fast", "max_execution_time")}
+    places = part.places | {name: name for name in ("fail_fast", "max_execution_time", "queue_timeout")}
     places["parameters"] = "parameter_schema"
     for index, parameter in enumerate(parameters):
         at = f"parameters[{index}]"

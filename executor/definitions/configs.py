@@ -72,7 +72,8 @@ def _has_expression(spec: ComponentSpec) -> bool:
 
 def _schema_findings(spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
     """Where a value holds a reference, only what it resolves to can be checked, when it runs."""
-    for problem, steps in problems_of(registry.validator(spec.type), spec.config, field, Code.WORKFLOW_INVALID):
+    schema, validator = registry[spec.type].config_schema, registry.validator(spec.type)
+    for problem, steps in problems_of(validator, spec.config, field, Code.WORKFLOW_INVALID, schema):
         value: Any = spec.config
         for step in steps:
             try:

@@ -31,6 +31,7 @@ class Steps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parameters: Annotated[tuple[Parameter, ...], Meta(max_length=1000)] = ()
     fail_fast: bool = True
     max_execution_time: Seconds | None = None
+    queue_timeout: Seconds | None = None
 
 
 _SHAPE = Shape(Steps)
@@ -43,7 +44,7 @@ def compile_steps(raw: Any, prefix: str) -> Written:
     components: list[dict[str, Any]] = [{"id": start, "type": "start"}]
     connections: list[dict[str, Any]] = []
     places = {"": "", "components": "steps", "components[0]": "start_step", "connections": "steps"}
-    places |= {name: name for name in ("parameters", "fail_fast", "max_execution_time")}
+    places |= {name: name for name in ("parameters", "fail_fast", "max_execution_time", "queue_timeout")}
     if written.start_step in written.steps:
         connections.append({"source": start, "target": written.start_step})
         places["connections[0]"] = "start_step"
@@ -65,6 +66,7 @@ def compile_steps(raw: Any, prefix: str) -> Written:
         "parameters": msgspec.to_builtins(written.parameters),
         "fail_fast": written.fail_fast,
         "max_execution_time": written.max_execution_time,
+        "queue_timeout": written.queue_timeout,
     }
     findings = tuple(_findings(written, prefix))
     return Written(form="steps", graph=graph, places=places, findings=findings, said=frozenset({"UNREACHABLE"}))

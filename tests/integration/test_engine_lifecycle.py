@@ -134,6 +134,17 @@ async def test_a_signal_wakes_a_parked_run_with_its_data(stage: Stage) -> None:
         assert (await stage.ended(id)).results == {"by": "Ada"}
 
 
+async def test_a_signal_wakes_a_branch_while_another_one_runs(stage: Stage) -> None:
+    raw = workflow(step("slow"), step("wait", "wait", config={"signal": "go"}), step("a"), links=[link("wait", "a")])
+    async with stage.running():
+        id = await stage.create(raw)
+        await stage.happening(id, "timer.scheduled")
+        await signal(stage, id, "go")
+        await stage.gate.beginning(2)
+        await stage.gate.open("a", "slow")
+        assert (await stage.ended(id)).status == "completed"
+
+
 async def test_a_signal_before_anybody_waits_is_kept_also_from_before_the_run_starts(stage: Stage) -> None:
     id = await stage.create(WAITING)
     await signal(stage, id, "approved", {"by": "Ada"})

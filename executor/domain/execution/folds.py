@@ -55,7 +55,7 @@ def _created(draft: State, event: events.ExecutionCreated, stamp: Stamp) -> None
 
 def _queue(draft: State, status: ExecutionStatus, stamp: Stamp) -> None:
     draft.status = status
-    draft.queued_at = stamp.time if status is ExecutionStatus.QUEUED else None
+    draft.queued_at = stamp.time if status in (ExecutionStatus.PENDING, ExecutionStatus.QUEUED) else None
 
 
 def _lay(draft: State) -> None:

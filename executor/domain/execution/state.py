@@ -219,11 +219,14 @@ class State:
 
     @property
     def queue_deadline(self) -> Instant | None:
-        """When it has waited in the queue for as long as it may."""
-        limit = self.map.definition.queue_timeout
-        if limit is None or self.queued_at is None or self.status is not ExecutionStatus.QUEUED:
+        """When it has waited for as long as it may since it could have been taken."""
+        limit, since = self.map.definition.queue_timeout, self.queued_at
+        if limit is None or since is None:
             return None
-        return plus(self.queued_at, limit)
+        if self.status is ExecutionStatus.PENDING:
+            at = self.run.scheduled_at
+            return None if at is None else plus(max(at, since), limit)
+        return plus(since, limit) if self.status is ExecutionStatus.QUEUED else None
 
     @property
     def due_at(self) -> Instant | None:

@@ -254,14 +254,16 @@ def test_what_waits_too_long_in_the_queue_fails_when_it_would_be_taken() -> None
 
 
 def test_time_in_the_queue_counts_from_when_it_could_have_been_taken() -> None:
-    later = {"scheduled_at": plus(START, 100), "is_held": False}
+    later = {"scheduled_at": plus(START, 100)}
     for play in (
         Play(flow("start", queue_timeout=60), **later).tick(110),
+        Play(flow("start", queue_timeout=60), **later).pause().tick(1000).resume().tick(10),
         Play(flow("start", queue_timeout=60), is_held=True).tick(100).start().tick(10),
         Play(flow("start", queue_timeout=60)).pause().tick(100).resume().tick(10),
         Play(flow("start", queue_timeout=60)).cancel().tick(100).retry().tick(10),
     ):
         assert play.claim().status == "running"
+    assert Play(flow("start", queue_timeout=60), **later).tick(160).claim().status == "failed"
 
 
 # what does not go with the status
