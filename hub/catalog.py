@@ -122,14 +122,18 @@ def _shipped(file: Shipped, row: TemplateRow | None, organization_id: str) -> En
 def check(template: Template, registry: Registry) -> None:
     """Raises `Invalid` with all that is wrong with a template: parameters that contradict themselves, and a
     definition that no values would make a workflow."""
+    if problems := problems_of_template(template, registry):
+        raise Invalid(problems)
+
+
+def problems_of_template(template: Template, registry: Registry) -> list[Problem]:
     problems = _parameter_problems(template)
     if len(msgspec.json.encode(template.workflow_definition)) > MOST_BYTES:
         wrong = f"the definition of a template is at most {MOST_BYTES} bytes"
-        raise Invalid([*problems, Problem(Code.VALIDATION_ERROR, wrong, "workflow_definition")])
-    if not problems:
-        problems += examine(sample(template), registry, "workflow_definition")[1].problems()
+        return [*problems, _wrong(wrong, "workflow_definition")]
     if problems:
-        raise Invalid(problems)
+        return problems
+    return examine(sample(template), registry, "workflow_definition")[1].problems()
 
 
 def _parameter_problems(template: Template) -> list[Problem]:

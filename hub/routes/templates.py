@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from executor.definitions.filling import filled, parameters_at, values_of
@@ -20,6 +21,7 @@ from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue
 from hub.queries import NoQuery, Paging, sliced
 from hub.routes.workflows import Category, CreateWorkflow, Description, Name, Tags, create_workflow
+from hub.services import Services
 
 RESOURCE = Resource("templates")
 
@@ -52,7 +54,16 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rating: int | UnsetType = UNSET
 
 
-@RESOURCE.route("POST", "/templates", needs="template.write", body=Template, status=201)
+async def inspect(hub: Services, fields: dict[str, Any]) -> list[Problem]:
+    """What is wrong with a definition and its parameters, whose neighbours are wrong too. Without the parameters
+    nobody can say."""
+    parts = {name: fields[name] for name in ("workflow_definition", "parameters") if name in fields}
+    if len(parts) < 2:
+        return []
+    return catalog.problems_of_template(msgspec.convert({"name": "-"} | parts, Template), hub.registry)
+
+
+@RESOURCE.route("POST", "/templates", needs="template.write", body=Template, status=201, inspect=inspect)
 async def create(call: Call[Template, NoQuery]) -> Answer:
     """Add a template."""
     catalog.check(call.body, call.hub.registry)

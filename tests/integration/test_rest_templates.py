@@ -197,6 +197,10 @@ async def test_a_value_that_makes_no_workflow_is_blamed_on_its_parameter(admin: 
         ({"workflow_definition": {}}, ["workflow_definition.components"]),
         ({"complexity_level": "hard", "name": ""}, ["complexity_level", "name"]),
         (
+            {"name": 7, "parameters": [{"name": "name"}]},
+            ["name", "parameters[0].name"],
+        ),
+        (
             {"workflow_definition": {"components": [{"id": "s", "type": "start", "name": "x" * 300_000}]}},
             ["workflow_definition"],
         ),
