@@ -14,11 +14,23 @@ from executor.components.extract import Extract
 from executor.components.http_request import HttpRequest
 from executor.components.log import Log
 from executor.components.start import Start
+from executor.components.switch import Switch
 from executor.components.transform import Transform
 from executor.components.wait import Wait
 from executor.shapes import compiled
 
-BUILT_IN: tuple[type[Component], ...] = (Start, End, HttpRequest, Transform, Condition, Wait, Log, Extract, Agent)
+BUILT_IN: tuple[type[Component], ...] = (
+    Start,
+    End,
+    HttpRequest,
+    Transform,
+    Condition,
+    Switch,
+    Wait,
+    Log,
+    Extract,
+    Agent,
+)
 GROUP = "runcast.components"
 
 

@@ -52,22 +52,33 @@ def config_findings(definition: Definition, graph: Graph, registry: Registry, pr
             yield error("CONFIG", wrong, f"{field}.config.{at}", spec.id)
         yield from _reference_findings(definition, graph, spec, registry, f"{field}.config", used)
         yield from _care_findings(graph, spec, registry, field)
-    texts = _texts_with_input(definition) if definition.parameters else []
+    texts = _texts_with_input(definition, registry) if definition.parameters else []
     for index, parameter in enumerate(definition.parameters):
         if parameter.name not in used and not any(parameter.name in text for text in texts):
             message = f"the parameter '{parameter.name}' is declared and never used"
             yield warning("UNUSED_PARAMETER", message, f"{prefix}.parameters[{index}]")
 
 
-def _texts_with_input(definition: Definition) -> list[str]:
+def _texts_with_input(definition: Definition, registry: Registry) -> list[str]:
     """Conditions and expressions may use a parameter through `input`; its name in the text is hint enough."""
     texts = [connection.condition or "" for connection in definition.connections]
-    texts += [spec.config["expression"] for spec in definition.components if _has_expression(spec)]
+    for spec in definition.components:
+        if spec.type in registry:
+            texts += [text for _, text in _expressions(registry[spec.type].config_schema, spec.config, "")]
     return [text for text in texts if "input" in text]
 
 
-def _has_expression(spec: ComponentSpec) -> bool:
-    return isinstance(spec.config.get("expression"), str)
+def _expressions(schema: dict[str, Any], value: Any, field: str) -> Iterator[tuple[str, str]]:
+    """Where a config holds CEL, by its schema, and what."""
+    if isinstance(value, str) and schema.get("x-expression") == "cel":
+        yield field, value
+    elif isinstance(value, dict):
+        for name, inner in schema.get("properties", {}).items():
+            if name in value and isinstance(inner, dict):
+                yield from _expressions(inner, value[name], f"{field}.{name}")
+    elif isinstance(value, list) and isinstance(inner := schema.get("items"), dict):
+        for index, each in enumerate(value):
+            yield from _expressions(inner, each, f"{field}[{index}]")
 
 
 def _schema_findings(spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
@@ -86,14 +97,11 @@ def _schema_findings(spec: ComponentSpec, registry: Registry, field: str) -> Ite
 
 
 def _expression_findings(spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
-    properties = registry[spec.type].config_schema.get("properties", {})
-    for name, schema in properties.items():
-        text = spec.config.get(name)
-        if isinstance(schema, dict) and schema.get("x-expression") == "cel" and isinstance(text, str) and text:
-            try:
-                check(text)
-            except ExpressionError as wrong:
-                yield error("EXPRESSION", f"the expression is wrong: {wrong}", f"{field}.{name}", spec.id)
+    for at, text in _expressions(registry[spec.type].config_schema, spec.config, field):
+        try:
+            check(text)
+        except ExpressionError as wrong:
+            yield error("EXPRESSION", f"the expression is wrong: {wrong}", at, spec.id)
 
 
 def _reference_findings(

@@ -146,6 +146,28 @@ async def test_a_transform_answers_its_mapping_or_its_expression() -> None:
     assert await run("transform", {"expression": "{'y': input.x * 2}"}) == Output({"y": 4})
 
 
+@pytest.mark.parametrize(
+    ("expressions", "default", "case"),
+    [
+        (["input.x == 2", "input.x > 0"], None, "0"),
+        (["input.x == 1", "input.x > 0"], "other", "1"),
+        (["false"], "other", "other"),
+        (["false"], None, None),
+    ],
+)
+async def test_a_switch_names_the_first_case_that_is_true(
+    expressions: list[str], default: str | None, case: str | None
+) -> None:
+    cases = [{"name": str(number), "expression": text} for number, text in enumerate(expressions)]
+    config: dict[str, Any] = {"cases": cases} | ({"default": default} if default else {})
+    assert await run("switch", config) == Output({"case": case})
+
+
+async def test_a_case_that_errs_is_named() -> None:
+    with pytest.raises(ComponentError, match="case 'odd'"):
+        await run("switch", {"cases": [{"name": "odd", "expression": "input.nope"}]})
+
+
 async def test_a_condition_answers_a_bool() -> None:
     assert await run("condition", {"expression": "input.x == 2"}) == Output({"result": True})
     assert await run("condition", {"expression": "input.x > 2"}) == Output({"result": False})

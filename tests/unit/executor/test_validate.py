@@ -311,6 +311,12 @@ def test_an_expression_in_a_config_must_parse(type: str) -> None:
     assert rules(raw) == {"definition.components[1].config.expression": "EXPRESSION"}
 
 
+def test_each_case_of_a_switch_must_parse() -> None:
+    cases = [{"name": "a", "expression": "true"}, {"name": "b", "expression": "input.x +"}]
+    raw = definition(component("a", "switch", config={"cases": cases}))
+    assert rules(raw) == {"definition.components[1].config.cases[1].expression": "EXPRESSION"}
+
+
 # references
 
 
