@@ -23,7 +23,7 @@ from executor.domain.execution.lifecycle import (
 from executor.domain.execution.retry import Retry, decide_retry
 from executor.domain.execution.state import State
 from executor.engine import Engine
-from tests.integration.engines import PATIENCE, Stage, link, staged, step, workflow
+from tests.integration.engines import PATIENCE, Gone, Stage, link, staged, step, workflow
 
 
 @pytest.fixture
@@ -121,6 +121,45 @@ async def test_what_ended_while_paused_ends_the_run_at_resume(stage: Stage) -> N
         await idle(engine)
         await resume(stage, id)
         assert (await stage.ended(id)).results == {"a": {"attempt": 1}}
+
+
+async def test_what_a_dead_engine_was_at_in_a_paused_run_runs_again_only_after_resume(stage: Stage) -> None:
+    async with stage.running("engine-1", engines=Gone(stage.store.ledgers.engines, beats=True)):
+        id = await stage.create(workflow(step("a")))
+        await stage.gate.beginning()
+        await pause(stage, id)
+    await stage.store.ledgers.engines.leave_all()
+    async with stage.running("engine-2"):
+        await stage.end(await stage.create(workflow()))
+        assert len(stage.gate.began) == 1, "taking it up again would be a start"
+        await resume(stage, id)
+        await stage.gate.beginning(2)
+        await stage.gate.open("a")
+        assert (await stage.ended(id)).status == "completed"
+    assert [attempt.idempotency_key for attempt in stage.gate.began] == [f"{id}/a/-/0"] * 2
+
+
+async def test_two_engines_with_pauses_and_signals_run_nothing_twice(stage: Stage) -> None:
+    raw = workflow(
+        step("a"),
+        step("wait", "wait", config={"signal": "go"}),
+        step("b"),
+        links=[link("a", "wait"), link("wait", "b")],
+    )
+    await stage.gate.open("a", "b")
+    async with stage.running("engine-1"), stage.running("engine-2"):
+        ids = [await stage.create(raw) for _ in range(20)]
+        for id in ids:
+            await pause(stage, id)
+        for id in ids:
+            await signal(stage, id, "go", id)
+            await resume(stage, id)
+        await stage.end(*ids)
+    assert {(await stage.view(id)).status for id in ids} == {"completed"}
+    assert {(await stage.components(id))["wait"].output_data for id in ids} == set(ids)
+    assert sorted((each.execution_id, each.component_id) for each in stage.gate.began) == sorted(
+        (id, component) for id in ids for component in ("a", "b")
+    )
 
 
 async def test_a_signal_wakes_a_parked_run_with_its_data(stage: Stage) -> None:
