@@ -1,34 +1,31 @@
 """One attempt at one component: resolve its config, check it, run it under its deadline, judge what came of it.
 
-Whatever happens becomes an input to the decider; nothing here touches the log. Conditions of the connections that
-lead on are evaluated here, once, and recorded with the result as `taken`.
+Whatever happens becomes an input to the decider; nothing here touches the log. Which of the connections that lead on
+are taken is found here, once, and recorded with the result.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
 from executor.components.base import Component, ComponentError, Context, Output, Suspend, no_agent
 from executor.components.registry import Registry
-from executor.domain.definition import ConnectionType, Definition, Graph
+from executor.conditions import Variables, source_output, taken_on_completion, taken_on_failure
 from executor.domain.errors import Code, Unavailable
 from executor.domain.events import Failure
 from executor.domain.execution.inputs import Completed, Failed, Input, SignalDue, Suspended, TimerDue
-from executor.domain.execution.references import facts_of, input_of, lookup_in, output_of, steps_of
-from executor.domain.execution.retry import same
-from executor.domain.execution.state import ComponentState, Signal, State, copied
+from executor.domain.execution.references import input_of, lookup_in
+from executor.domain.execution.state import ComponentState, Signal, State
 from executor.domain.references import resolve
 from executor.domain.secrets import redact
-from executor.domain.values import DEEPEST, ComponentStatus, is_deep
+from executor.domain.values import DEEPEST, Instant, is_deep, plus
 from executor.egress import Egress
-from executor.expressions import CONDITION_VARIABLES, ExpressionError, Scope, is_true
+from executor.expressions import ExpressionError
 from executor.ports import AgentsOf
 from executor.sealing import Unsealable
 from executor.secrets import Opener, open_config
@@ -64,11 +61,13 @@ class Attempts:
             return self._crashed(state, known, opened)
 
     def timer_due(self, state: State, id: str) -> Input:
-        """The input for a suspended component whose time has come. One that waited for a signal has failed."""
+        """The input for a suspended component whose time has come. One that waited for a signal has failed, and so
+        has one whose attempt may take no longer."""
+        limit, fires_at = _limit(state, id), state.timers.get(id)
+        if limit is not None and fires_at is not None and fires_at >= limit.at:
+            return _late(state, id, limit.message, temporary=True)
         if id in state.waits:
-            message = f"the signal '{state.waits[id]}' did not come in time"
-            late = Failure(code=Code.TIMEOUT_ERROR, message=message, component_id=id)
-            return TimerDue(id, None, taken_on_failure(state, id), late)
+            return _late(state, id, f"the signal '{state.waits[id]}' did not come in time")
         try:
             return TimerDue(id, None, taken_on_completion(state, id, None))
         except ExpressionError as error:
@@ -109,7 +108,7 @@ class Attempts:
             idempotency_key=f"{state.run.id}/{known.id}/{known.iteration or '-'}/{known.generation}",
             config=config,
             input=input_of(state),
-            variables=Variables(state, _source_output(state, known.id)),
+            variables=Variables(state, source_output(state, known.id)),
             first_started_at=known.first_started_at or state.run.created_at,
             egress=self._egress,
             agents=self._agents(state.run.organization_id, opened),
@@ -123,7 +122,7 @@ class Attempts:
             async with asyncio.timeout(limit):
                 return await component.run(context)
         except TimeoutError:
-            message = f"'{known.id}' did not end within {limit:g} seconds"
+            message = _too_long(known.id, limit)
             raise ComponentError(message, code=Code.TIMEOUT_ERROR, temporary=True) from None
 
     async def _opened(self, organization_id: str, config: Any, opened: set[str]) -> Any:
@@ -136,7 +135,9 @@ class Attempts:
 
     def _judged(self, state: State, known: ComponentState, answer: Output | Suspend, opened: set[str]) -> Input:
         if isinstance(answer, Suspend):
-            return Suspended(known.id, known.attempt, answer.until, answer.signal)
+            limit = _limit(state, known.id)
+            times = [at for at in (answer.until, limit and limit.at) if at is not None]
+            return Suspended(known.id, known.attempt, min(times, default=None), answer.signal)
         return self._completed(state, known, answer, opened)
 
     def _completed(self, state: State, known: ComponentState, answer: Output, opened: set[str]) -> Completed:
@@ -169,6 +170,29 @@ class Attempts:
         )
 
 
+class _Limit(NamedTuple):
+    """When an attempt has taken as long as it may, what it waits for included; and what is said then."""
+
+    at: Instant
+    message: str
+
+
+def _limit(state: State, id: str) -> _Limit | None:
+    seconds, started_at = state.map.components[id].timeout_seconds, state.components[id].started_at
+    if seconds is None or started_at is None:
+        return None
+    return _Limit(plus(started_at, seconds), _too_long(id, seconds))
+
+
+def _too_long(id: str, seconds: float) -> str:
+    return f"'{id}' did not end within {seconds:g} seconds"
+
+
+def _late(state: State, id: str, message: str, temporary: bool = False) -> TimerDue:
+    failure = Failure(code=Code.TIMEOUT_ERROR, message=message, component_id=id)
+    return TimerDue(id, None, taken_on_failure(state, id), failure, temporary)
+
+
 def _is_cancelled() -> bool:
     """We are told to stop, not only something that the component waited for."""
     task = asyncio.current_task()
@@ -189,93 +213,3 @@ def _as_logged(value: Any) -> Any:
     if is_deep(logged):
         raise ComponentError(f"the output is nested more than {DEEPEST} levels deep", code=Code.OUTPUT_TOO_LARGE)
     return logged
-
-
-class Variables(Mapping[str, Any]):
-    """What CEL sees of a run, each made only when an expression names it (`steps` of a long run is large).
-
-    `ended` is the component that just ended, which the state does not know yet, and how.
-    """
-
-    def __init__(self, state: State, output: Any, ended: tuple[str, ComponentStatus] | None = None) -> None:
-        self._state = state
-        self._output = output
-        self._ended = ended
-
-    def __getitem__(self, name: str) -> Any:
-        match name:
-            case "input":
-                return input_of(self._state)
-            case "steps":
-                return steps_of(self._state) | self._just_ended()
-            case "execution":
-                return facts_of(self._state)
-            case "output":
-                return self._output
-        raise KeyError(name)
-
-    def _just_ended(self) -> dict[str, Any]:
-        if self._ended is None:
-            return {}
-        id, status = self._ended
-        return {id: {"status": str(status), "output": self._output}}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(CONDITION_VARIABLES)
-
-    def __len__(self) -> int:
-        return len(CONDITION_VARIABLES)
-
-
-def taken_on_completion(state: State, source: str, output: Any) -> tuple[int, ...]:
-    """The connections that are taken when `source` completes. Raises `ExpressionError` for a condition that errs."""
-    variables = Variables(state, output, (source, ComponentStatus.COMPLETED))
-    return _taken(state, source, variables, lambda kind: kind is not ConnectionType.ERROR)
-
-
-def taken_on_failure(state: State, source: str) -> tuple[int, ...]:
-    """The error connections that are taken when `source` fails; one whose condition errs is not."""
-    variables = Variables(state, None, (source, ComponentStatus.FAILED))
-    try:
-        return _taken(state, source, variables, lambda kind: kind is ConnectionType.ERROR)
-    except ExpressionError:
-        return ()
-
-
-def taken_elsewhere(state: State, definition: Definition) -> dict[str, tuple[int, ...]]:
-    """What the completed components of a run take in another version, where they are the same. One whose condition
-    errs there is left out: it has to run again."""
-    there, found = copied(state), dict[str, tuple[int, ...]]()
-    there.graph = Graph(definition)
-    for known in same(state, there.graph):
-        with contextlib.suppress(ExpressionError):
-            found[known.id] = taken_on_completion(there, known.id, known.output_data)
-    return found
-
-
-def _taken(
-    state: State, source: str, variables: Variables, applies: Callable[[ConnectionType], bool]
-) -> tuple[int, ...]:
-    found, scope = [], Scope(variables)
-    for index in state.map.outgoing[source]:
-        connection = state.map.connections[index]
-        if not applies(connection.type):
-            continue
-        try:
-            condition = (connection.condition or "").strip()
-            if not condition or is_true(condition, scope):
-                found.append(index)
-        except ExpressionError as error:
-            raise ExpressionError(f"the condition of {source} → {connection.target} failed: {error}") from None
-    return tuple(found)
-
-
-def _source_output(state: State, id: str) -> Any:
-    """`output` in a component's own expression: that of the one component whose connection led here, else null."""
-    graph, sources = state.map, set[str]()
-    for index in graph.incoming[id]:
-        source = graph.connections[index].source
-        known = state.components.get(source)
-        if known is not None and index in known.taken:
-            sources.add(source)
-    return output_of(state, sources.pop()) if len(sources) == 1 else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from executor.attempt import taken_elsewhere
+from executor.conditions import taken_elsewhere
 from executor.definitions.parameters import check_parameters
 from executor.domain import workflow
 from executor.domain.errors import Invalid, ResourceConflict, Unavailable

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from executor.attempt import taken_elsewhere
 from executor.components.base import Output
+from executor.conditions import taken_elsewhere
 from executor.definitions.validate import compile_definition
 from executor.domain.execution.lifecycle import (
     decide_pause,
@@ -203,6 +203,29 @@ async def test_a_wait_whose_signal_does_not_come_takes_its_error_connection(stag
     (failed,) = await stage.events(id, "component.failed")
     assert failed.error.code == "TIMEOUT_ERROR"
     assert failed.error.message == "the signal 'approved' did not come in time"
+
+
+async def test_the_time_limit_of_a_component_bounds_its_waiting_and_is_tried_again(stage: Stage) -> None:
+    retry = {"max_attempts": 2, "initial_delay_seconds": 0}
+    raw = workflow(
+        step("signal", "wait", config={"signal": "never"}, timeout_seconds=0.05, retry=retry),
+        step("time", "wait", config={"seconds": 3600}, timeout_seconds=0.05),
+        step("enough", "wait", config={"seconds": 0.02}, timeout_seconds=60),
+        fail_fast=False,
+    )
+    async with stage.running():
+        id = await stage.create(raw)
+        view = await stage.ended(id)
+    components = await stage.components(id)
+    assert {name: each.status for name, each in components.items()} == {
+        "start": "completed",
+        "signal": "failed",
+        "time": "failed",
+        "enough": "completed",
+    }
+    assert (components["signal"].attempt, components["time"].attempt) == (2, 1)
+    assert view.error is not None
+    assert (view.error.code, view.error.message) == ("TIMEOUT_ERROR", "'time' did not end within 0.05 seconds")
 
 
 async def test_a_condition_sees_the_data_of_a_signal(stage: Stage) -> None:

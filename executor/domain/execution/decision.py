@@ -158,7 +158,7 @@ class Decision:
         if input.failure is None:
             return self._complete(input.component_id, input.output, input.taken)
         component = self.state.components[input.component_id]
-        failed = Failed(component.id, component.attempt, input.failure, False, input.taken)
+        failed = Failed(component.id, component.attempt, input.failure, input.temporary, input.taken)
         return self._fail(component, failed)
 
     def _wake(self, input: SignalDue) -> None:

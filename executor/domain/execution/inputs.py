@@ -47,12 +47,14 @@ class Suspended(NamedTuple):
 
 
 class TimerDue(NamedTuple):
-    """The time of a suspended component has come; it ends with `output`, or fails where there is a `failure`."""
+    """The time of a suspended component has come; it ends with `output`, or fails where there is a `failure`, which
+    counts as a failed attempt where it is `temporary`."""
 
     component_id: str
     output: Any
     taken: tuple[int, ...]
     failure: Failure | None = None
+    temporary: bool = False
 
 
 class SignalDue(NamedTuple):
