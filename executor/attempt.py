@@ -98,7 +98,8 @@ class Attempts:
         config = resolve(spec.config, lookup_in(state))
         if component.goes_outside:
             config = await self._opened(state.run.organization_id, config, opened)
-        problems = problems_of(self._registry.validator(known.type), config, "config")
+        validator, schema = self._registry.validator(known.type), component.config_schema
+        problems = problems_of(validator, config, "config", schema=schema)
         if problems:
             raise ComponentError("; ".join(problem.message for problem, _ in problems))
         context = Context(

@@ -115,7 +115,7 @@ async def terminate(call: Call[WithReason, NoQuery]) -> Answer:
     return await _commanded(call, "Execution terminated", lambda state, now: decide_terminate(state, by, reason, now))
 
 
-@RESOURCE.route("POST", "/executions/{id}/retry", needs="execution.write", body=RetryExecution)
+@RESOURCE.route("POST", "/executions/{id}/retry", needs="execution.write", body=RetryExecution, status=202)
 async def retry_(call: Call[RetryExecution, NoQuery]) -> Answer:
     """Run an execution that failed or was cancelled again, from a component or from where it stopped."""
     body = call.body
@@ -130,7 +130,7 @@ async def retry_(call: Call[RetryExecution, NoQuery]) -> Answer:
         to_newest=body.version == "newest",
         reason=body.reason,
     )
-    return Answer(view(state), "Execution retried", status=202)
+    return Answer(view(state), "Execution retried")
 
 
 async def _commanded(call: Call[Any, Any], message: str, decide: Callable[[State, Instant], list[Event]]) -> Answer:

@@ -213,6 +213,13 @@ async def test_a_wait_suspends_until_its_time_counted_from_its_first_start(confi
     assert await run("wait", config) == Suspend(until)
 
 
+async def test_a_wait_for_a_signal_suspends_until_its_timeout_or_for_good() -> None:
+    assert await run("wait", {"signal": "approved"}) == Suspend(None, "approved")
+    until = Instant("2026-01-31T12:01:30.000Z")
+    assert await run("wait", {"signal": "approved", "timeout_seconds": 90}) == Suspend(until, "approved")
+    assert REGISTRY["wait"].signalled({"by": "Ada"}) == Output({"by": "Ada"})
+
+
 @pytest.mark.parametrize("text", ["", "tomorrow", "12:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 async def test_a_time_that_is_none_fails_the_wait(text: str) -> None:
     error = await failing("wait", {"until": text})

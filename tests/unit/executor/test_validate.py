@@ -273,6 +273,9 @@ def test_an_unknown_type_is_told_with_those_there_are() -> None:
         ("http_request", {"url": "https://x", "expect_status": []}, "expect_status"),
         ("log", {"message": "x", "level": "loud"}, "level"),
         ("wait", {"seconds": -1}, "seconds"),
+        ("wait", {"seconds": 1, "timeout_seconds": 1}, "signal"),
+        ("wait", {"signal": "task:1"}, "signal"),
+        ("wait", {"signal": "x", "timeout_seconds": -1}, "timeout_seconds"),
         ("end", {"output": []}, "output"),
         ("start", {"trigger": "x"}, "trigger"),
         ("condition", {}, "expression"),
@@ -293,6 +296,12 @@ def test_a_config_follows_its_schema(type: str, config: Raw, field: str) -> None
 )
 def test_a_config_that_needs_exactly_one_of_two_says_so(type: str, config: Raw) -> None:
     assert rules(definition(component("a", type, config=config))) == {"definition.components[1].config": "CONFIG"}
+
+
+def test_a_wait_that_says_none_or_several_is_told_which_there_are() -> None:
+    for config in ({}, {"seconds": 1, "signal": "x"}, {"until": "2026-01-31T12:00:00Z", "signal": "x"}):
+        (wrong,) = examined(definition(component("a", "wait", config=config))).errors
+        assert wrong.message.endswith("must say one of 'seconds', 'until' and 'signal'")
 
 
 def test_where_a_value_is_a_reference_its_schema_is_checked_when_it_runs() -> None:
