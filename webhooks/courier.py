@@ -22,6 +22,7 @@ MOST_UNDER_WAY = 1000
 LEASE_SECONDS = 5.0
 """From the last sign of a process to when others may take what it was sending for lost."""
 _AGAIN_SECONDS = 0.5
+_RELEASE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,9 @@ class Courier:
             return
         await asyncio.wait(list(left))
         try:
-            await self._deliveries.release(list(left.values()), self._clock.now())
-        except Unavailable as error:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._deliveries.release(list(left.values()), self._clock.now())
+        except (Unavailable, TimeoutError) as error:
             log.warning("%d deliveries wait for the end of their lease: %s", len(left), error)
         for shard in {delivery.shard for delivery in left.values()}:
             self._doorbell.ring(shard)

@@ -17,6 +17,7 @@ from webhooks.doorbell import Doorbell
 
 _MOST_CLAIMED = 100
 _LONGEST_PAUSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 _BLOCKED_PAUSE_SECONDS = 0.05
 _LONGEST_BLOCKED_SECONDS = 1.0
 
@@ -49,8 +50,13 @@ class Pump:
                 blocked = blocked + 1 if is_blocked and not claimed else 0
 
     async def close(self) -> None:
-        """Waits for claims whose pump was cancelled."""
-        await asyncio.gather(*self._claiming, return_exceptions=True)
+        """Waits for claims whose pump was cancelled; where the database does not answer, not for long."""
+        if self._claiming:
+            await asyncio.wait(list(self._claiming), timeout=_CLOSE_SECONDS)
+        left = list(self._claiming)
+        for claiming in left:
+            claiming.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _claim(self, shard: int) -> int:
         limits = await self._directory.limits(shard)

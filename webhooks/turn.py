@@ -13,6 +13,8 @@ from executor.ports import Leases
 TTL_SECONDS = 5.0
 """So long after the last sign of a process another one takes its turn."""
 
+_DROP_SECONDS = 2.0
+
 log = logging.getLogger(__name__)
 
 
@@ -42,8 +44,9 @@ class Turn:
         finally:
             working.cancel()
             await asyncio.wait([working])
-            with contextlib.suppress(Unavailable):
-                await self._leases.drop(self._name, self._holder)
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(_DROP_SECONDS):
+                    await self._leases.drop(self._name, self._holder)
 
     async def _keep(self, working: asyncio.Future[None]) -> bool:
         while True:
