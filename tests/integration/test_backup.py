@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import sqlite3
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +19,10 @@ from hub.settings import Settings
 from hub.wiring import opened_store
 from storage.sqlite.backup import copy_database
 from tests.integration.carrying import ALL, live, meta, table
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.hubs import Client, runcast, running, until, up
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-"""redis-py forgets a connection that is cancelled while it connects; hubs that stop at once bring that about."""
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 def modes(directory: Path) -> dict[str, int]:

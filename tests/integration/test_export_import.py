@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
 import json
 import os
 import re
 import shutil
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,19 +27,10 @@ from hub.keys import create_key, organization_named
 from hub.settings import Settings
 from hub.wiring import opened_store
 from tests.integration.carrying import FOLDED, TOKEN, count, live, meta, table
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.hubs import COMMAND, end, environment, runcast, running, until
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-"""redis-py forgets a connection that is cancelled while it connects; hubs that stop at once bring that about."""
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 class Past(NamedTuple):

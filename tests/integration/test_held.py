@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 import pytest_asyncio
 
 from hub.export_options import Form
@@ -19,23 +16,14 @@ from hub.exports import Selection, export
 from hub.imports import import_events
 from hub.settings import Settings
 from tests.integration.carrying import meta, table
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.hubs import Client, Hub, runcast, running, until, up
 from tests.integration.receiving import Receiver, receiving
 
 FORM = Form.NDJSON
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-"""redis-py forgets a connection that is cancelled while it connects; hubs that stop at once bring that about."""
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 @pytest_asyncio.fixture

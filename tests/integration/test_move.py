@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,20 +17,11 @@ from hub.settings import Settings
 from hub.wiring import opened_store
 from storage.open import OpenedStore, open_store
 from tests.integration.carrying import ALL, live, meta, table
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.hubs import Client, runcast, running, until
 from tests.integration.receiving import Receiver, receiving
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-"""redis-py forgets a connection that is cancelled while it connects; hubs that stop at once bring that about."""
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 @asynccontextmanager

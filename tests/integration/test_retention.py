@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import sqlite3
 import stat
 import sys
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +19,15 @@ from websockets.asyncio.client import connect
 from executor.ports import Stored
 from hub.retention import Archivist, Report
 from storage.retention import read
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.hubs import ROOT, WAITING, Client, Hub, environment, runcast, running, until, up
 from tests.integration.receiving import receiving
 from tests.integration.streaming import streaming
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    # redis-py forgets a connection that is cancelled while it connects, as in a hub that ends at once.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    *FORGETFUL,
 ]
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 SECRET = {"components": [{"id": "start", "type": "start"}], "parameters": [{"name": "token", "secret": True}]}

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import base64
-import gc
 import hashlib
 import hmac
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.receiving import QUICK, Arrived, Receiver, World, receiving, until, world
 from webhooks.commands import Caller
 from webhooks.requests import UpdateWebhook
@@ -49,17 +48,7 @@ def verifies_by_the_standard(arrived: Arrived, secret: str) -> bool:
     return wanted in arrived.headers["webhook-signature"].split(" ")
 
 
-# redis-py forgets a pipeline that is cancelled while it connects, as in webhooks that end at once.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 @pytest.fixture

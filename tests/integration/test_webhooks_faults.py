@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
 import sys
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from redis.asyncio import Redis
 from executor.domain.values import derived_id, plus
 from executor.ports import NEW, EndpointLimits, NewEvent, StreamAppend
 from executor.sealing import Sealer, SecretKey
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.receiving import QUICK, Arrived, Receiver, World, receiving, until, world
 from webhooks import delivery
 from webhooks.delivery import given_up
@@ -39,17 +38,7 @@ asyncio.run(main())
 """
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-"""redis-py forgets a connection that is cancelled while it connects; breaking Redis brings that about."""
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,20 +16,11 @@ from aiohttp import web
 from executor.domain.errors import Unavailable
 from executor.ports import Store
 from hub.replays import ReplayCommands, ReplayTarget, StartReplay
+from tests.integration.forgetting import FORGETFUL
 from tests.integration.receiving import Arrived, Receiver, World, receiving, until, world
 from webhooks.assembly import Webhooks
 
-# redis-py forgets a connection that is cancelled while it connects, as in a process that is killed at once.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What redis-py forgot goes here, and not in the middle of another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = FORGETFUL
 
 
 @pytest.fixture
