@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from executor.components.base import Component, ComponentError, Context, Output, Suspend, no_agent
+from executor.components.base import (
+    Component,
+    ComponentError,
+    Context,
+    Output,
+    Suspend,
+    no_agent,
+    no_workflow,
+)
 from executor.components.registry import Registry
 from executor.conditions import Variables, source_output, taken_on_completion, taken_on_failure
 from executor.domain.errors import Code, Unavailable
@@ -26,7 +34,7 @@ from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, Instant, is_deep, plus
 from executor.egress import Egress
 from executor.expressions import ExpressionError
-from executor.ports import AgentsOf
+from executor.ports import AgentsOf, WorkflowsOf
 from executor.sealing import Unsealable
 from executor.secrets import Opener, open_config
 from executor.shapes import problems_of
@@ -39,12 +47,18 @@ class Attempts:
     """Runs components. Holds what they need from outside."""
 
     def __init__(
-        self, registry: Registry, egress: Egress, opener: Opener, agents: AgentsOf = lambda *_: no_agent
+        self,
+        registry: Registry,
+        egress: Egress,
+        opener: Opener,
+        agents: AgentsOf = lambda *_: no_agent,
+        workflows: WorkflowsOf = lambda *_: no_workflow,
     ) -> None:
         self._registry = registry
         self._egress = egress
         self._opener = opener
         self._agents = agents
+        self._workflows = workflows
 
     async def attempt(self, state: State, id: str) -> Input:
         """What comes of the component that `state` says is running. Raises only `CancelledError`."""
@@ -113,6 +127,7 @@ class Attempts:
             first_started_at=known.first_started_at or state.run.created_at,
             egress=self._egress,
             agents=self._agents(state.run.organization_id, opened),
+            workflows=self._workflows(state.run.organization_id, state.run.parent.depth if state.run.parent else 0),
             retry=spec.retry,
             timeout_seconds=spec.timeout_seconds,
         )
@@ -138,7 +153,7 @@ class Attempts:
         if isinstance(answer, Suspend):
             limit = _limit(state, known.id)
             times = [at for at in (answer.until, limit and limit.at) if at is not None]
-            return Suspended(known.id, known.attempt, min(times, default=None), answer.signal)
+            return Suspended(known.id, known.attempt, min(times, default=None), answer.signal, answer.opens)
         return self._completed(state, known, answer, opened)
 
     def _completed(self, state: State, known: ComponentState, answer: Output, opened: set[str]) -> Completed:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import structlog
 
 from executor.attempt import Attempts
+from executor.consequences import Consequences
 from executor.domain.errors import Unavailable
 from executor.domain.values import seconds_between
 from executor.ports import Clock, Engines, EventLog, Reads, Recorded
@@ -46,6 +47,7 @@ class Engine:
         engines: Engines,
         clock: Clock,
         attempts: Attempts,
+        consequences: Consequences | None = None,
         *,
         most_runs: int = 5000,
         ttl_seconds: float = TTL_SECONDS,
@@ -57,6 +59,7 @@ class Engine:
         self._engines = engines
         self._clock = clock
         self._attempts = attempts
+        self._consequences = consequences or Consequences(log, clock, ())
         self._most_runs = most_runs
         self._ttl = ttl_seconds
         self._grace = grace_seconds
@@ -161,7 +164,9 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
 
     def _taken(self, id: str, former: str | None = None) -> Run:
-        run = self._runs[id] = Run(id, self.id, self._log, self._clock, self._attempts, former=former)
+        run = self._runs[id] = Run(
+            id, self.id, self._log, self._clock, self._attempts, self._consequences, former=former
+        )
         return run
 
     async def _hold(self, run: Run) -> None:

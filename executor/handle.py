@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from executor.consequences import Consequences
 from executor.domain.errors import Unavailable
 from executor.domain.events import Event
 from executor.ports import Appended, Clock, Conflict, EventLog, Metadata, NewEvent, StreamAppend
@@ -27,12 +28,13 @@ async def handle(
     execution_id: str | None = None,
     guards: Sequence[StreamAppend] = (),
     ids: Sequence[str] | None = None,
+    consequences: Consequences | None = None,
 ) -> Appended:
     """Decides over the newest state of `stream` and appends what was decided; nothing decided appends nothing.
 
     `guards` are streams that must be at a version at the same moment. `ids` name the events, for a command that may
-    be said twice. Raises what `decide` raises, `NameTaken`, a guard's `Conflict`, and `Unavailable`, also where the
-    stream kept moving.
+    be said twice. `consequences` adds what other streams have to learn at the same moment. Raises what `decide`
+    raises, `NameTaken`, a guard's `Conflict`, and `Unavailable`, also where the stream kept moving.
     """
     for _ in range(_ATTEMPTS):
         state, version = await log.load(stream)
@@ -49,9 +51,10 @@ async def handle(
             workflow_id=workflow_id,
             execution_id=execution_id,
         )
+        more = await consequences.of(append) if consequences is not None else ()
         try:
-            return (await log.append((append, *guards), metadata))[0]
+            return (await log.append((append, *guards, *more), metadata))[0]
         except Conflict as conflict:
-            if conflict.stream != stream:
+            if any(conflict.stream == guard.stream for guard in guards):
                 raise
     raise Unavailable(f"'{stream}' is changing too fast; try again")

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
 
 from executor.attempt import Attempts
+from executor.consequences import Consequences
 from executor.domain.errors import Stale, Unavailable
 from executor.domain.events import Event
 from executor.domain.events import execution as events
 from executor.domain.execution.decide import decide_advance, decide_claim
-from executor.domain.execution.inputs import Input
+from executor.domain.execution.inputs import Input, Suspended
 from executor.domain.execution.state import State
 from executor.domain.values import ExecutionStatus, Instant, seconds_between
+from executor.opening import Opens
 from executor.ports import Clock, Conflict, EventLog, Metadata, NewEvent, StreamAppend
 
 _logger = structlog.get_logger(__name__)
@@ -44,7 +46,15 @@ class Run:
     """
 
     def __init__(
-        self, id: str, engine: str, log: EventLog, clock: Clock, attempts: Attempts, *, former: str | None = None
+        self,
+        id: str,
+        engine: str,
+        log: EventLog,
+        clock: Clock,
+        attempts: Attempts,
+        consequences: Consequences,
+        *,
+        former: str | None = None,
     ) -> None:
         self.id = id
         self._engine = engine
@@ -52,6 +62,7 @@ class Run:
         self._log = log
         self._clock = clock
         self._attempts = attempts
+        self._consequences = consequences
         self._stream = f"execution:{id}"
         self._state = State()
         self._version = 0
@@ -117,8 +128,9 @@ class Run:
         inputs = [*taken, *self._due(now)]
         decided = decide_advance(self._state, self._epoch, inputs, now, may_start=self._may_start)
         if decided:
+            opens = {it.signal: it.opens for it in taken if isinstance(it, Suspended) and it.signal and it.opens}
             try:
-                await self._append(decided)
+                await self._append(decided, opens)
             except Conflict as conflict:
                 self._mailbox = taken + self._mailbox
                 self._seen = max(self._seen, conflict.actual)
@@ -142,8 +154,9 @@ class Run:
         known = self._state, self._version
         self._state, self._version = await self._patiently(lambda: self._log.load(self._stream, known))
 
-    async def _append(self, decided: Sequence[Event]) -> None:
-        """Appends durably; while the store is away, tries again with the same ids."""
+    async def _append(self, decided: Sequence[Event], opens: Mapping[str, Opens] | None = None) -> None:
+        """Appends durably, with what follows for other streams; while the store is away, tries again with the same
+        ids. Raises `Conflict` where this stream has moved."""
         run = self._state.run
         append = StreamAppend(
             stream=self._stream,
@@ -155,8 +168,17 @@ class Run:
             execution_id=run.id,
         )
         metadata = Metadata(actor="system", correlation_id=run.id)
-        (done,) = await self._patiently(lambda: self._log.append((append,), metadata))
-        self._state, self._version = done.state, done.version
+        while True:
+            more = await self._patiently(lambda: self._consequences.of(append, opens))
+            parts = (append, *more)
+            try:
+                done, *_ = await self._patiently(lambda parts=parts: self._log.append(parts, metadata))  # type: ignore[misc]
+            except Conflict as conflict:
+                if conflict.stream == self._stream:
+                    raise
+            else:
+                self._state, self._version = done.state, done.version
+                return
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """What the store answers, however long it is away."""

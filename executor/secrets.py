@@ -18,13 +18,19 @@ class Opener(Protocol):
 
 
 async def seal_parameters(
-    opener: Opener, organization_id: str, declared: tuple[Parameter, ...], given: dict[str, Any]
+    opener: Opener,
+    organization_id: str,
+    declared: tuple[Parameter, ...],
+    given: dict[str, Any],
+    *,
+    keeps_sealed: bool = False,
 ) -> dict[str, Any]:
-    """The given parameters with the secret ones sealed. A secret is a text; null stays null."""
+    """The given parameters with the secret ones sealed. A secret is a text; null stays null, and so does what one run
+    hands on sealed to another where this `keeps_sealed`."""
     sealed = dict(given)
     for parameter in declared:
         value = given.get(parameter.name)
-        if parameter.secret and isinstance(value, str):
+        if parameter.secret and isinstance(value, str) and not (keeps_sealed and sealed_texts(value) == [value]):
             sealed[parameter.name] = await opener.seal(organization_id, value, PARAMETER_CONTEXT)
     return sealed
 

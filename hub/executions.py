@@ -12,7 +12,7 @@ from executor.definitions.parameters import check_parameters
 from executor.domain import workflow
 from executor.domain.errors import Invalid, ResourceConflict, Unavailable
 from executor.domain.events import Event
-from executor.domain.execution.decide import Creation, decide_create
+from executor.domain.execution.decide import decide_create
 from executor.domain.execution.lifecycle import decide_cancel
 from executor.domain.execution.retry import Retry, decide_retry, require_retriable
 from executor.domain.execution.rows import ExecutionRow
@@ -22,6 +22,7 @@ from executor.domain.values import ExecutionStatus, Instant
 from executor.handle import Decide, handle
 from executor.ports import Conflict, Eq, Metadata, Range, StreamAppend
 from executor.secrets import seal_parameters
+from executor.workflows import creation_of
 from hub.auth.principal import Principal
 from hub.services import Services
 
@@ -45,20 +46,11 @@ async def execute(
     for its parameters, `ResourceConflict` for the workflow's status."""
     for _ in range(_ATTEMPTS):
         known, version = await hub.store.log.load(f"workflow:{workflow_id}")
-        workflow.require_runnable(known)
-        problems = check_parameters(known.definition.parameters, parameters)
-        if problems:
-            raise Invalid(problems)
-        creation = Creation(
-            workflow_id=workflow_id,
-            workflow_name=known.name,
-            workflow_version=known.version,
-            workflow_status=str(known.status),
-            definition=known.definition,
-            parameters=await seal_parameters(
-                hub.sealer, principal.organization_id, known.definition.parameters, parameters
-            ),
-            priority=known.priority if priority is None else priority,
+        creation = await creation_of(
+            hub.sealer,
+            known,
+            parameters,
+            priority=priority,
             tags=tags,
             project_id=project_id,
             scheduled_at=scheduled_at,
@@ -111,6 +103,7 @@ async def command(
         execution_id=execution.id,
         metadata=metadata,
         guards=guards,
+        consequences=hub.consequences,
     )
     state: State = done.state
     return state

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from executor.components.registry import Registry
+from executor.consequences import Consequences
 from executor.egress import Egress
 from executor.engine import Engine
 from executor.ports import Clock, Store
@@ -36,6 +37,7 @@ class Services:
     egress: Egress
     authenticator: Authenticator
     engine: Engine
+    consequences: Consequences
     feed: Feed
     sockets: Sockets
     streams: Streams

@@ -14,7 +14,9 @@ from redis.asyncio import Redis
 
 from executor.agents import AgentDirectory
 from executor.attempt import Attempts
+from executor.children import Children, WorkflowDirectory
 from executor.components.registry import Registry
+from executor.consequences import Consequences
 from executor.egress import Egress
 from executor.engine import TTL_SECONDS, Engine
 from executor.ports import Clock, Store
@@ -101,8 +103,11 @@ async def opened(
         redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
         stack.push_async_callback(redis.aclose)
         authenticator = Authenticator(store, key, clock)
-        attempts = Attempts(registry, egress, sealer, AgentDirectory(store.reads, sealer).of)
-        engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts)
+        agents = AgentDirectory(store.reads, sealer)
+        workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
+        attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
+        consequences = Consequences(store.log, clock, (Children(),))
+        engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences)
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
@@ -136,6 +141,7 @@ async def opened(
             egress=egress,
             authenticator=authenticator,
             engine=engine,
+            consequences=consequences,
             feed=feed,
             sockets=Sockets(
                 feed,

@@ -15,7 +15,8 @@ from msgspec import Struct
 from executor.domain.execution.inputs import LogLine
 from executor.domain.values import Instant, RetryPolicy
 from executor.egress import Egress
-from executor.ports import Callee, FindAgent
+from executor.opening import Opens
+from executor.ports import Callee, FindAgent, FindWorkflow
 
 EXPRESSION: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 4096, "x-expression": "cel"}
 """Schema of a config field that holds CEL; validation parses it."""
@@ -40,15 +41,22 @@ class Output(Struct, frozen=True):
 
 class Suspend(Struct, frozen=True):
     """The component waits and holds nothing meanwhile: until a time, and ends with the output null; or for the signal
-    of this key, and ends with what `signalled` makes of it. With both, it fails where the time comes first."""
+    of this key, and ends with what `signalled` makes of it. With both, it fails where the time comes first. What it
+    `opens` has the signal's key as the name of its stream, and begins together with the waiting."""
 
     until: Instant | None = None
     signal: str | None = None
+    opens: Opens | None = None
 
 
 async def no_agent(id: str | None, name: str | None) -> Callee:
     """Where nobody knows any agents."""
     raise ComponentError(f"there is no agent '{id or name}'")
+
+
+async def no_workflow(id: str | None, name: str | None, parameters: dict[str, Any]) -> Opens:
+    """Where nobody knows any workflows."""
+    raise ComponentError(f"there is no workflow '{id or name}'")
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -69,12 +77,14 @@ class Context(Struct, frozen=True, kw_only=True):
     first_started_at: Instant
     egress: Egress
     agents: FindAgent = no_agent
+    workflows: FindWorkflow = no_workflow
     retry: RetryPolicy | None = None
     timeout_seconds: float | None = None
 
 
 class Component(ABC):
-    """`goes_outside` ones may be given secrets. `default_timeout` (seconds) bounds an attempt where the definition
+    """`goes_outside` ones are given secrets in clear, and those that `passes_secrets` as they are sealed; others may
+    not have any. `default_timeout` (seconds) bounds an attempt where the definition
     does not."""
 
     type: ClassVar[str]
@@ -84,6 +94,7 @@ class Component(ABC):
     config_schema: ClassVar[dict[str, Any]]
     output_schema: ClassVar[dict[str, Any]] = {}
     goes_outside: ClassVar[bool] = False
+    passes_secrets: ClassVar[bool] = False
     default_timeout: ClassVar[float | None] = None
 
     def faults(self, config: dict[str, Any]) -> Iterable[tuple[str, str]]:

@@ -14,6 +14,7 @@ from executor.components.extract import Extract
 from executor.components.http_request import HttpRequest
 from executor.components.log import Log
 from executor.components.start import Start
+from executor.components.sub_workflow import SubWorkflow
 from executor.components.switch import Switch
 from executor.components.transform import Transform
 from executor.components.wait import Wait
@@ -30,6 +31,7 @@ BUILT_IN: tuple[type[Component], ...] = (
     Log,
     Extract,
     Agent,
+    SubWorkflow,
 )
 GROUP = "runcast.components"
 

@@ -122,7 +122,8 @@ def _reference_findings(
                 message = f"'{reference.text}' is not among the declared parameters; it is null unless given"
                 yield warning("UNDECLARED_INPUT", message, field, spec.id)
             named = [declared[reference.name]] if reference.name in declared else []
-            if any(parameter.secret for parameter in named) and not registry[spec.type].goes_outside:
+            takes_secrets = registry[spec.type].goes_outside or registry[spec.type].passes_secrets
+            if any(parameter.secret for parameter in named) and not takes_secrets:
                 message = f"'{reference.text}' is a secret; only configs that go outside may have it"
                 yield error("SECRET", message, field, spec.id)
 

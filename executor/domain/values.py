@@ -143,6 +143,11 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+def component_key(id: str, iteration: str) -> str:
+    """Which one of a run's components: one inside of loops is there once for each iteration."""
+    return f"{id}@{iteration}" if iteration else id
+
+
 SIGNAL_PATTERN = r"^[A-Za-z0-9_./-]+$"
 """Of the keys of signals that clients send; those with a colon are the hub's own."""
 

@@ -63,3 +63,5 @@ from executor.ports.retention import Retention as Retention
 from executor.ports.store import Clock as Clock
 from executor.ports.store import Ledgers as Ledgers
 from executor.ports.store import Store as Store
+from executor.ports.workflows import FindWorkflow as FindWorkflow
+from executor.ports.workflows import WorkflowsOf as WorkflowsOf

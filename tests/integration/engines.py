@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from executor.attempt import Attempts
+from executor.children import Children, WorkflowDirectory
 from executor.clock import SystemClock
 from executor.components.base import Component, Context, Output, Suspend, config_of
 from executor.components.registry import BUILT_IN, Registry
+from executor.consequences import Consequences
 from executor.definitions.validate import compile_definition
+from executor.domain import workflow as known_workflow
 from executor.domain.events import CATALOGUE, Event
 from executor.domain.execution.decide import Creation, decide_create
 from executor.domain.execution.lifecycle import decide_cancel
@@ -137,13 +140,16 @@ class Stage:
         gate = self.registry["gate"]
         assert isinstance(gate, Gate)
         self.gate = gate
-        self.attempts = Attempts(self.registry, egress, sealer)
+        workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
+        self.attempts = Attempts(self.registry, egress, sealer, workflows=workflows.of)
+        self.consequences = Consequences(store.log, clock, (Children(),))
 
     def engine(self, id: str, *, log: EventLog | None = None, engines: Any = None, **more: Any) -> Engine:
         """One that by default hands back at once, when it is stopped, what it is at."""
         ledger = engines or self.store.ledgers.engines
         more = {"grace_seconds": 0} | more
-        return Engine(id, log or self.store.log, self.store.reads, ledger, self.clock, self.attempts, **more)
+        log = log or self.store.log
+        return Engine(id, log, self.store.reads, ledger, self.clock, self.attempts, self.consequences, **more)
 
     @asynccontextmanager
     async def running(self, id: str = "engine-1", **more: Any) -> AsyncIterator[Engine]:
@@ -183,6 +189,21 @@ class Stage:
         await self.append(id, lambda state: decide_create(state, creation, now))
         return id
 
+    async def define(self, name: str, raw: dict[str, Any]) -> str:
+        """A workflow, to be run by others."""
+        change = known_workflow.Change(name=name, definition=compile_definition(raw, self.registry))
+        id = self.clock.new_id()
+        await handle(
+            self.store.log,
+            self.clock,
+            f"workflow:{id}",
+            partial(known_workflow.decide_create, change=change),
+            organization_id=self.organization,
+            metadata=Metadata(),
+            workflow_id=id,
+        )
+        return id
+
     async def append(self, id: str, decide: Callable[[State], Sequence[Event]]) -> Appended:
         return await handle(
             self.store.log,
@@ -192,6 +213,7 @@ class Stage:
             organization_id=self.organization,
             metadata=Metadata(),
             execution_id=id,
+            consequences=self.consequences,
         )
 
     async def cancel(self, id: str) -> Appended:
@@ -261,7 +283,7 @@ async def staged(directory: Path) -> AsyncIterator[Stage]:
 async def staged_on(url: str) -> AsyncIterator[Stage]:
     """On a store that other processes may share."""
     clock = MovableClock()
-    store = await open_store(url, [AGGREGATE], clock=clock)
+    store = await open_store(url, [AGGREGATE, known_workflow.AGGREGATE], clock=clock)
     egress = Egress([LOOPBACK])
     try:
         key = SecretKey.from_text("of the tests")

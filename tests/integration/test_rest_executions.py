@@ -27,7 +27,7 @@ TALKING: dict[str, Any] = {
 MODEL = {
     *("id", "workflow_id", "workflow_name", "workflow_version", "status", "priority", "progress", "parameters"),
     *("results", "error_message", "error", "resource_usage", "tags", "project_id", "created_by", "created_at"),
-    *("triggered_by", "paused_at"),
+    *("triggered_by", "parent_execution_id", "paused_at"),
     *("scheduled_at", "started_at", "completed_at", "updated_at", "duration_seconds"),
     *("cancelled_at", "cancelled_by", "cancel_reason"),
 }

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from msgspec import Struct
 
-from executor.domain.values import Instant, Progress
+from executor.domain.values import Instant, Progress, component_key
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -55,6 +55,10 @@ class ComponentFacts(Event, frozen=True, kw_only=True):
     component_type: str
     iteration: str = ""
     attempt: int = 1
+
+    @property
+    def key(self) -> str:
+        return component_key(self.component_id, self.iteration)
 
 
 class Stamp(NamedTuple):

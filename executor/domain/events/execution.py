@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from msgspec import Struct
+
 from executor.domain.definition import Definition
 from executor.domain.events.base import ComponentFacts, Event, ExecutionFacts, Failure
-from executor.domain.values import Instant
+from executor.domain.values import Instant, component_key
+
+
+class Parent(Struct, frozen=True, kw_only=True):
+    """What waits for a run: a component (with the path of its iteration) of another. `root_execution_id` is the run
+    at the top, `depth` how many runs are above."""
+
+    execution_id: str
+    component_id: str
+    iteration: str = ""
+    root_execution_id: str
+    depth: int = 1
 
 
 class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
@@ -26,6 +39,7 @@ class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
     scheduled_at: Instant | None = None
     created_by: str
     triggered_by: str | None = None
+    parent: Parent | None = None
 
 
 class ExecutionStarted(ExecutionFacts, frozen=True, kw_only=True):
@@ -172,12 +186,20 @@ class TimerScheduled(Event, frozen=True, kw_only=True):
     fires_at: Instant | None = None
     signal: str | None = None
 
+    @property
+    def key(self) -> str:
+        return component_key(self.component_id, self.iteration)
+
 
 class TimerFired(Event, frozen=True, kw_only=True):
     type: ClassVar[str] = "timer.fired"
     component_id: str
     iteration: str = ""
     fires_at: Instant
+
+    @property
+    def key(self) -> str:
+        return component_key(self.component_id, self.iteration)
 
 
 class LogWritten(Event, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from executor.domain.definition import Definition
 from executor.domain.errors import Code, ResourceConflict, Stale
 from executor.domain.events import Event, Failure
 from executor.domain.events import execution as events
+from executor.domain.events.execution import Parent
 from executor.domain.execution.decision import MAX_RESULTS_BYTES, Decision, results, shown_input
 from executor.domain.execution.inputs import Completed, Failed, Input, LogLine, SignalDue, Suspended, TimerDue
 from executor.domain.execution.state import State
@@ -34,6 +35,7 @@ class Creation(NamedTuple):
     scheduled_at: Instant | None
     created_by: str
     triggered_by: str | None = None
+    parent: Parent | None = None
     is_held: bool = False
 
 

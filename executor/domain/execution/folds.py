@@ -46,6 +46,7 @@ def _created(draft: State, event: events.ExecutionCreated, stamp: Stamp) -> None
         created_by=event.created_by,
         created_at=stamp.time,
         triggered_by=event.triggered_by or event.created_by,
+        parent=event.parent,
     )
     draft.graph = Graph(event.definition)
     draft.priority = event.priority
@@ -84,12 +85,13 @@ def _claimed(draft: State, event: events.ExecutionStarted | events.ExecutionRecl
 
 def _paused(draft: State, event: events.ExecutionPaused, stamp: Stamp) -> None:
     draft.before_pause, draft.status, draft.paused_at = draft.status, ExecutionStatus.PAUSED, stamp.time
+    draft.paused_by = event.paused_by
 
 
 def _resumed(draft: State, event: events.ExecutionResumed, stamp: Stamp) -> None:
     if draft.paused_at is not None and draft.started_at is not None:
         draft.paused_seconds += seconds_between(draft.paused_at, stamp.time)
-    draft.before_pause, draft.paused_at = None, None
+    draft.before_pause, draft.paused_at, draft.paused_by = None, None, None
     _queue(draft, ExecutionStatus(event.status), stamp)
 
 
@@ -103,7 +105,7 @@ def _reprioritized(draft: State, event: events.ExecutionReprioritized, stamp: St
 
 
 def _ended(draft: State, event: Event, stamp: Stamp) -> None:
-    draft.completed_at, draft.before_pause, draft.paused_at = stamp.time, None, None
+    draft.completed_at, draft.before_pause, draft.paused_at, draft.paused_by = stamp.time, None, None, None
     draft.ready, draft.dead, draft.running, draft.timers, draft.waits, draft.retries = {}, {}, {}, {}, {}, {}
     match event:
         case events.ExecutionCompleted():

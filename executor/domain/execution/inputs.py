@@ -38,12 +38,14 @@ class Failed(NamedTuple):
 
 
 class Suspended(NamedTuple):
-    """A component waits for a time, for a signal, or for whichever comes first, and needs nobody until then."""
+    """A component waits for a time, for a signal, or for whichever comes first, and needs nobody until then. What it
+    `opens` is not for the run to know."""
 
     component_id: str
     attempt: int
     until: Instant | None
     signal: str | None = None
+    opens: Any = None
 
 
 class TimerDue(NamedTuple):

@@ -65,6 +65,13 @@ def decide_signal(state: State, key: str, data: Any, now: Instant) -> list[Event
     return [events.ExecutionSignalled(**Decision(state, now).facts(), key=key, data=data)]
 
 
+def decide_told(state: State, key: str, data: Any, now: Instant) -> list[Event]:
+    """What the run opened has ended. Nothing where it does not wait for that any more."""
+    if state.is_ended or key not in state.waits.values():
+        return []
+    return [events.ExecutionSignalled(**Decision(state, now).facts(), key=key, data=data)]
+
+
 def decide_cancel(state: State, by: str, reason: str | None, now: Instant) -> list[Event]:
     """Ends the run at once: nothing more starts, and what still comes in changes nothing."""
     if state.status is None:

@@ -18,7 +18,8 @@ from executor.domain.values import Instant, Progress
 
 class ExecutionView(Struct, frozen=True, kw_only=True):
     """An execution as clients see it. `duration_seconds` of one that runs is as of its last event. `cancelled_…` say
-    when, by whom and why it was cancelled or terminated; `triggered_by` is an actor, such as `api_key:ULID`."""
+    when, by whom and why it was cancelled or terminated; `triggered_by` is an actor, such as `api_key:ULID`.
+    `parent_execution_id` is that of the run that waits for this one."""
 
     id: str
     workflow_id: str
@@ -36,6 +37,7 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     project_id: str | None
     created_by: str
     triggered_by: str
+    parent_execution_id: str | None
     created_at: Instant
     scheduled_at: Instant | None
     started_at: Instant | None
@@ -117,6 +119,7 @@ def view(state: State) -> ExecutionView:
         project_id=run.project_id,
         created_by=run.created_by,
         triggered_by=run.triggered_by,
+        parent_execution_id=run.parent.execution_id if run.parent else None,
         created_at=run.created_at,
         scheduled_at=run.scheduled_at,
         started_at=state.started_at,

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from executor.domain.definition import Graph
 from executor.domain.events import Failure
+from executor.domain.events.execution import Parent
 from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, Progress, plus, seconds_between
 
 
@@ -57,6 +58,7 @@ class Header(Struct, frozen=True, kw_only=True):
     created_by: str
     created_at: Instant
     triggered_by: str
+    parent: Parent | None = None
 
 
 class Signal(NamedTuple):
@@ -89,6 +91,7 @@ class State:
         "graph",
         "header",
         "paused_at",
+        "paused_by",
         "paused_seconds",
         "priority",
         "queued_at",
@@ -121,6 +124,7 @@ class State:
         self.queued_at: Instant | None = None
         self.started_at: Instant | None = None
         self.paused_at: Instant | None = None
+        self.paused_by: str | None = None
         self.paused_seconds = 0.0
         self.before_pause: ExecutionStatus | None = None
         self.completed_at: Instant | None = None
@@ -189,6 +193,11 @@ class State:
         """Nothing is left but to say how it ended: what came to that while the run was paused waits for an engine."""
         has_failed = self.failure is not None and self.map.definition.fail_fast
         return has_failed or not (self.is_busy or self.is_waiting)
+
+    @property
+    def opened(self) -> frozenset[str]:
+        """The keys of what has a stream of its own and is waited for: children, tasks."""
+        return frozenset(key for key in self.waits.values() if ":" in key)
 
     @property
     def holder(self) -> str | None:

@@ -62,6 +62,7 @@ def test_an_execution_shows_its_header_and_where_it_stands() -> None:
         "project_id": "P",
         "created_by": PERSON,
         "triggered_by": PERSON,
+        "parent_execution_id": None,
         "created_at": START,
         "scheduled_at": None,
         "started_at": plus(START, 1),
