@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from executor.domain import agent, template, workflow
+from executor.domain import agent, schedule, template, workflow
 from executor.domain.execution import rows as execution
 from executor.ports import Aggregate
 from hub.auth import apikeys
@@ -13,6 +13,7 @@ from webhooks import delivery, endpoint
 AGGREGATES: Final[tuple[Aggregate[Any], ...]] = (
     workflow.AGGREGATE,
     template.AGGREGATE,
+    schedule.AGGREGATE,
     execution.AGGREGATE,
     agent.AGGREGATE,
     apikeys.AGGREGATE,

@@ -25,6 +25,7 @@ from hub.routes import (
     executions,
     lifecycle,
     replays,
+    schedules,
     system,
     templates,
     versions,
@@ -47,6 +48,7 @@ RESOURCES = (
     agents.RESOURCE,
     components.RESOURCE,
     templates.RESOURCE,
+    schedules.RESOURCE,
     apikeys.RESOURCE,
     system.RESOURCE,
 )

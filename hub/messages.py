@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from executor.domain.events import CATALOGUE, Event, execution, workflow
 from executor.domain.events import agent as agents
 from executor.domain.events import apikey as apikeys
+from executor.domain.events import schedule as schedules
 from executor.domain.events import template as templates
 from executor.domain.events import webhook as webhooks
 from executor.domain.secrets import redact_json
@@ -289,6 +290,14 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     templates.TemplateCreated: None,
     templates.TemplateRated: None,
     templates.TemplateDeleted: None,
+    schedules.ScheduleCreated: None,
+    schedules.ScheduleUpdated: None,
+    schedules.SchedulePaused: None,
+    schedules.ScheduleResumed: None,
+    schedules.ScheduleFired: None,
+    schedules.ScheduleReleased: None,
+    schedules.ScheduleSkipped: None,
+    schedules.ScheduleDeleted: None,
 }
 
 _FORMS: Final = {event.type: form for event, form in MESSAGES.items() if form is not None}

@@ -17,6 +17,7 @@ from hub.auth.principal import Principal
 from hub.feed import Feed
 from hub.replays import ReplayCommands
 from hub.roles import Roles
+from hub.schedules.commands import ScheduleCommands
 from hub.settings import Settings
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
@@ -43,6 +44,7 @@ class Services:
     streams: Streams
     webhooks: Commands
     agents: AgentCommands
+    schedules: ScheduleCommands
     replays: ReplayCommands
     redis_ping: Callable[[], Awaitable[None]]
     end_work: Callable[[], None]

@@ -19,7 +19,9 @@ from executor.components.registry import Registry
 from executor.consequences import Consequences
 from executor.egress import Egress
 from executor.engine import TTL_SECONDS, Engine
+from executor.firing import Firing
 from executor.ports import Clock, Store
+from executor.scheduler import Scheduler
 from executor.sealing import Sealer, SecretKey
 from hub.agents.commands import AgentCommands
 from hub.aggregates import AGGREGATES
@@ -34,6 +36,7 @@ from hub.replayed import ChannelReplayer, ReplayChannels
 from hub.replays import ReplayCommands
 from hub.retention import Archivist
 from hub.roles import ALL, Role, Roles
+from hub.schedules.commands import ScheduleCommands
 from hub.services import Services
 from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
@@ -108,6 +111,8 @@ async def opened(
         attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
         consequences = Consequences(store.log, clock, (Children(),))
         engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences)
+        firing = Firing(store.log, store.reads, sealer, clock)
+        scheduler = Scheduler(store.log, store.reads, clock, firing)
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
@@ -124,6 +129,7 @@ async def opened(
         if Role.EXECUTOR in roles:
             await _announce(store, engine)
             runs["engine"] = once_ours(store, engine.run)
+            runs["scheduler"] = once_ours(store, scheduler.run)
         if Role.WORKER in roles:
             runs["webhooks"] = once_ours(store, lambda: webhooks.run(is_alone=not store.is_shared))
             if (days := settings.retention_days) is not None:
@@ -156,9 +162,10 @@ async def opened(
             streams=Streams(feed, replays, clock),
             webhooks=webhooks.commands,
             agents=AgentCommands(store.log, sealer, egress, clock),
+            schedules=ScheduleCommands(store, sealer, clock, firing),
             replays=ReplayCommands(store),
             redis_ping=lambda: _ping(redis),
-            end_work=lambda: parts.end(("engine", "webhooks")),
+            end_work=lambda: parts.end(("engine", "scheduler", "webhooks")),
             started=time.monotonic(),
         )
 

@@ -32,6 +32,7 @@ CARRIED: Final = (
     Table("webhooks"),
     Table("agents"),
     Table("templates"),
+    Table("schedules"),
     Table("api_keys"),
     Table("organizations"),
     Table("key_use"),

@@ -12,7 +12,8 @@ from starlette.routing import Route, WebSocketRoute
 from executor.clock import SystemClock
 from executor.domain.agent import AgentRow
 from executor.domain.aggregate import Row
-from executor.domain.events import CATALOGUE, Event, Fact, Stamp, agent, apikey, template, webhook
+from executor.domain.events import CATALOGUE, Event, Fact, Stamp, agent, apikey, schedule, template, webhook
+from executor.domain.schedule import ScheduleRow
 from executor.domain.template import TemplateRow
 from executor.domain.values import Instant, RetryPolicy
 from executor.ports import Metadata, Recorded
@@ -167,6 +168,28 @@ AGENT: dict[str, Any] = {
     "availability": "available",
     "status": "active",
 }
+SCHEDULE: dict[str, Any] = {
+    "name": "n",
+    "workflow_id": "w",
+    "description": None,
+    "cron": "0 12 * * *",
+    "interval_seconds": None,
+    "anchor": NOW,
+    "timezone": "UTC",
+    "parameters": {},
+    "priority": None,
+    "tags": (),
+    "project_id": None,
+    "overlap_policy": "queue",
+    "queue_limit": 1,
+    "catch_up": "all",
+    "catch_up_window_seconds": 1,
+    "jitter_seconds": 0,
+    "start_at": None,
+    "end_at": None,
+}
+AFTER: dict[str, Any] = {"next_time": NOW, "next_run_at": NOW}
+FIRED: dict[str, Any] = {"name": "n", "workflow_id": "w", "scheduled_time": NOW} | AFTER
 LIVES: dict[str, list[Event]] = {
     "agent": [
         agent.AgentRegistered(**AGENT),
@@ -198,6 +221,17 @@ LIVES: dict[str, list[Event]] = {
         template.TemplateRated(template_id="id", name="n", rating=5),
         template.TemplateDeleted(name="n"),
     ],
+    "schedule": [
+        schedule.ScheduleCreated(**SCHEDULE, **AFTER),
+        schedule.ScheduleUpdated(**SCHEDULE | {"priority": 7}, **AFTER, changed=("priority",)),
+        schedule.SchedulePaused(name="n"),
+        schedule.ScheduleResumed(name="n", **AFTER),
+        schedule.ScheduleFired(**FIRED, execution_id="a"),
+        schedule.ScheduleFired(**FIRED, execution_id="b", waits=True),
+        schedule.ScheduleReleased(name="n", execution_id="b"),
+        schedule.ScheduleSkipped(name="n", scheduled_time=NOW, reason="overlap", message="m", **AFTER),
+        schedule.ScheduleDeleted(name="n"),
+    ],
     "delivery": [
         webhook.DeliveryExhausted(
             delivery_id="d",
@@ -223,7 +257,7 @@ def test_every_event_of_a_stream_folds_and_makes_its_row(prefix: str) -> None:
         state = aggregate.evolve(state, [Fact(event, Stamp(NOW, "o", "id", version))])
         assert state != before, event.type
         for row in aggregate.rows(before, state):
-            assert isinstance(row, WebhookRow | ApiKeyRow | AgentRow | TemplateRow)
+            assert isinstance(row, WebhookRow | ApiKeyRow | AgentRow | TemplateRow | ScheduleRow)
             assert row.version == version
 
 

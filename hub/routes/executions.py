@@ -140,7 +140,7 @@ async def list_(call: Call[NoBody, ListExecutions]) -> Answer:
     if query.tags:
         where.append(HasAll("tags", query.tags))
     rows, page = await page_of(call.hub.store.reads, ExecutionRow, where, _NEWEST_FIRST, query)
-    return Answer([_as_of(row, call.now) for row in rows], page=page)
+    return Answer([shown_as_of(row, call.now) for row in rows], page=page)
 
 
 @RESOURCE.route("GET", "/workflows/{id}/executions", needs="execution.read", query=Paging)
@@ -149,7 +149,7 @@ async def of_workflow(call: Call[NoBody, Paging]) -> Answer:
     reads = call.hub.store.reads
     row = await workflow_row(reads, call.path["id"], call.organization_id)
     rows, page = await page_of(reads, ExecutionRow, [Eq("workflow_id", row.id)], _NEWEST_FIRST, call.query)
-    return Answer([_as_of(found, call.now) for found in rows], page=page)
+    return Answer([shown_as_of(found, call.now) for found in rows], page=page)
 
 
 @RESOURCE.route("GET", "/executions/{id}", needs="execution.read", query=GetExecution)
@@ -158,9 +158,9 @@ async def get(call: Call[NoBody, GetExecution]) -> Answer:
     if call.query.at is not None:
         moment = await moment_of(call.hub.store.log, call.query.at, "at", call.now)
         then, _ = await execution_at(call.hub.store, call.path["id"], call.organization_id, moment)
-        return Answer(_as_of(then, moment.time))
+        return Answer(shown_as_of(then, moment.time))
     row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
-    return Answer(_as_of(row, call.now))
+    return Answer(shown_as_of(row, call.now))
 
 
 @RESOURCE.route("GET", "/executions/{id}/diff", needs="execution.read", query=Span)
@@ -169,7 +169,7 @@ async def diff(call: Call[NoBody, Span]) -> Answer:
 
     async def whole(moment: Moment) -> Any:
         row, components = await execution_at(call.hub.store, call.path["id"], call.organization_id, moment)
-        shown = msgspec.json.decode(msgspec.json.encode(_as_of(row, moment.time)))
+        shown = msgspec.json.decode(msgspec.json.encode(shown_as_of(row, moment.time)))
         return shown | {"components": [msgspec.json.decode(component.document) for component in components]}
 
     return Answer(await difference(call.hub.store.log, call.query, call.now, whole))
@@ -263,7 +263,7 @@ async def _events_of(
     return shown, page
 
 
-def _as_of(row: ExecutionRow, now: Instant) -> Any:
+def shown_as_of(row: ExecutionRow, now: Instant) -> Any:
     """The row's document; of a run that runs, with the seconds until then."""
     if row.started_at is None or row.completed_at is not None:
         return msgspec.Raw(row.document)

@@ -28,7 +28,17 @@ SECRETIVE: dict[str, Any] = {
 }
 TOKEN = "s3cret-of-a-parameter"
 TEXT = 'a\x00b "quoted" \u2028 \ud7ff 😀 \\'
-FOLDED = ("names", "workflows", "executions", "components", "webhooks", "agents", "api_keys", "templates")
+FOLDED = (
+    "names",
+    "workflows",
+    "executions",
+    "components",
+    "webhooks",
+    "agents",
+    "api_keys",
+    "templates",
+    "schedules",
+)
 """The tables that follow from the log."""
 ALL = tuple(table.name for table in CARRIED)
 
@@ -56,6 +66,9 @@ async def live(hub: Hub) -> None:
         made = (await client.post("/templates", template)).data["id"]
         await client.post(f"/templates/{made}/rate", {"rating": 4})
         assert (await client.post(f"/templates/{made}/create-workflow", {"name": unique("made")})).status == 201
+        nightly = {"name": "nightly", "workflow_id": shaped["id"], "cron": "@daily", "parameters": {"token": TOKEN}}
+        scheduled = (await client.post("/schedules", nightly)).data["id"]
+        await client.ended((await client.post(f"/schedules/{scheduled}/trigger")).data["id"])
         assert (await client.delete(f"/workflows/{shaped['id']}")).status == 200
         assert (await client.workflow(name="report"))["id"] != shaped["id"]
         await client.put(f"/workflows/{failing['id']}", {"name": unique("renamed"), "description": TEXT})

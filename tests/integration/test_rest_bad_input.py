@@ -37,6 +37,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "POST /templates": {"name": "n", "workflow_definition": WAITING},
     "POST /templates/{id}/rate": {"rating": 5},
     "POST /templates/{id}/create-workflow": {"name": "n"},
+    "POST /schedules": {"name": "n", "workflow_id": "w", "cron": "@daily"},
+    "PUT /schedules/{id}": {"description": "d"},
+    "POST /schedules/{id}/pause": {},
     "POST /auth/api-keys": {"name": "n", "role": "admin"},
     "POST /events/replay": {"target": "channel"},
 }
@@ -55,7 +58,7 @@ class Things:
     async def length_now(self) -> int:
         return len(
             await self.client.events(
-                types="*.created,*.updated,*.deleted,*.enabled,*.revoked,*.cancelled,*.registered"
+                types="*.created,*.updated,*.deleted,*.enabled,*.revoked,*.cancelled,*.registered,schedule.*"
             )
         )
 
@@ -76,7 +79,10 @@ async def shared(hub: Hub) -> Things:
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
     agent = (await client.post("/agents", {"name": "first", "url": "http://127.0.0.1:1/"})).data["id"]
     template = (await client.post("/templates", {"name": "t", "workflow_definition": WAITING})).data["id"]
+    nightly = {"name": "nightly", "workflow_id": workflow["id"], "cron": "@daily"}
+    schedule = (await client.post("/schedules", nightly)).data["id"]
     ids = {
+        ("schedules", schedule),
         ("agents", agent),
         ("templates", template),
         *(("workflows", workflow["id"]), ("executions", execution), ("webhooks", webhook["id"]), ("auth", key)),
@@ -148,7 +154,7 @@ async def test_wrong_types_are_named_field_by_field(things: Things, operation: O
         if field == "data":
             continue  # Any JSON is right.
         for value in ([None], [[]], [{"a": {"b": []}}], [-1], [1.5], [10**30], [True], ["x" * 70_000], 0.5, False):
-            if value is False and field in ("active", "ordered", "auto_start"):
+            if value is False and field in ("active", "ordered", "auto_start", "paused", "catch_up"):
                 continue
             answer = await things.client.send(operation.method, things.path(operation), example | {field: value})
             assert answer.status == 422, (field, value, answer.body)

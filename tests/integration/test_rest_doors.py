@@ -57,6 +57,8 @@ async def things(client: Client) -> dict[str, str]:
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
     agent = (await client.post("/agents", {"name": "n", "url": "http://127.0.0.1:1"})).data["id"]
     template = (await client.post("/templates", {"name": "n", "workflow_definition": SMALLEST})).data["id"]
+    nightly = {"name": "n", "workflow_id": workflow["id"], "cron": "@daily"}
+    schedule = (await client.post("/schedules", nightly)).data["id"]
     position = (await client.events(workflow_id=workflow["id"]))[0]["position"]
     return {
         "workflows": workflow["id"],
@@ -66,6 +68,7 @@ async def things(client: Client) -> dict[str, str]:
         "auth": key,
         "agents": agent,
         "templates": template,
+        "schedules": schedule,
         "events": str(position),
     }
 
@@ -111,7 +114,7 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
         message = answer.errors[0]["message"].replace(ids[kind], NOTHING)
         if kind != "events":
             assert message == unknown.errors[0]["message"], "not even that it exists is said"
-    for listed in ("/workflows", "/executions", "/webhooks", "/agents"):
+    for listed in ("/workflows", "/executions", "/webhooks", "/agents", "/schedules"):
         assert (await stranger.get(listed)).data == []
     assert [event["type"] for event in await stranger.events()] == ["apikey.created"]
     assert len((await stranger.get("/auth/api-keys")).data) == 1

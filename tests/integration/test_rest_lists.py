@@ -116,6 +116,22 @@ async def templates(client: Client) -> str:
     return "/templates"
 
 
+async def schedules(client: Client) -> str:
+    workflow = (await client.workflow())["id"]
+    for number in range(COUNT):
+        body = {"name": f"schedule {number}", "workflow_id": workflow, "cron": "@daily"}
+        assert (await client.post("/schedules", body)).status == 201
+    return "/schedules"
+
+
+async def of_schedule(client: Client) -> str:
+    body = {"name": "n", "workflow_id": (await client.workflow())["id"], "cron": "@daily"}
+    path = f"/schedules/{(await client.post('/schedules', body)).data['id']}"
+    for _ in range(COUNT):
+        await client.ended((await client.post(f"{path}/trigger")).data["id"])
+    return f"{path}/executions"
+
+
 async def types(client: Client) -> str:
     return "/components"
 
@@ -151,6 +167,8 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/auth/api-keys": keys,
     "/components": types,
     "/templates": templates,
+    "/schedules": schedules,
+    "/schedules/{id}/executions": of_schedule,
     "/events": events,
     "/events/replay": replays,
 }

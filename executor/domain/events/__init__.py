@@ -5,7 +5,7 @@ A name, once released, never changes its meaning; a new shape of its data gets a
 
 from __future__ import annotations
 
-from executor.domain.events import agent, apikey, execution, template, webhook, workflow
+from executor.domain.events import agent, apikey, execution, schedule, template, webhook, workflow
 from executor.domain.events.base import (
     ComponentFacts,
     Event,
@@ -57,6 +57,14 @@ _CLASSES: tuple[type[Event], ...] = (
     template.TemplateCreated,
     template.TemplateRated,
     template.TemplateDeleted,
+    schedule.ScheduleCreated,
+    schedule.ScheduleUpdated,
+    schedule.SchedulePaused,
+    schedule.ScheduleResumed,
+    schedule.ScheduleFired,
+    schedule.ScheduleReleased,
+    schedule.ScheduleSkipped,
+    schedule.ScheduleDeleted,
 )
 
 CATALOGUE: dict[str, type[Event]] = {cls.type: cls for cls in _CLASSES}

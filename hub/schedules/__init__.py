@@ -1,0 +1,1 @@
+"""Schedules as clients make and change them."""
