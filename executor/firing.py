@@ -8,9 +8,9 @@ execution, or says why it has none. Whoever comes too late finds that nothing is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from executor.definitions.parameters import check_parameters
+from executor.consequences import Consequences
 from executor.domain import schedule, workflow
 from executor.domain.errors import Invalid, NotFound, Refusal, ResourceConflict, Unavailable
 from executor.domain.events import Event
@@ -29,7 +29,6 @@ from executor.domain.schedule_decide import (
     decide_release,
     decide_trigger,
 )
-from executor.domain.secrets import SEALED_PREFIX
 from executor.domain.values import ExecutionStatus, Instant, derived_id, moment
 from executor.ports import (
     NEW,
@@ -44,8 +43,9 @@ from executor.ports import (
     RowQuery,
     StreamAppend,
 )
-from executor.secrets import Opener, seal_parameters
+from executor.secrets import Opener
 from executor.timetable import turn
+from executor.workflows import creation_of
 
 _ATTEMPTS: Final = 20
 _MOST_TURNS: Final = 100
@@ -58,14 +58,16 @@ class _Runnable(NamedTuple):
 
     known: workflow.State
     version: int
+    creation: Creation | None
     refusal: Refusal | None
 
 
 class Firing:
     """Every command raises `Unavailable`, also where something keeps changing under it."""
 
-    def __init__(self, log: EventLog, reads: Reads, sealer: Opener, clock: Clock) -> None:
+    def __init__(self, log: EventLog, reads: Reads, sealer: Opener, clock: Clock, consequences: Consequences) -> None:
         self._log, self._reads, self._sealer, self._clock = log, reads, sealer, clock
+        self._consequences = consequences
 
     async def due(self, id: str) -> None:
         """Runs or skips the times of a schedule that have come; nothing where none has. Of very many only the first:
@@ -140,32 +142,18 @@ class Firing:
         """Appends what was decided with all that belongs to it; empty where something moved meanwhile."""
         streams = [self._append_to(state, version, decided)]
         for fired in decided:
-            if isinstance(fired, ScheduleFired):
-                streams.append(await self._create(state, fired, runnable.known))
+            if isinstance(fired, ScheduleFired) and runnable.creation is not None:
+                streams.append(self._create(state, fired, runnable.creation))
                 streams.append(_unchanged(state, runnable))
                 reason = f"the schedule '{state.name}' started the next one"
                 streams += await self._cancelled(fired.cancelled, state, reason)
         return await self._appended(streams, metadata)
 
-    async def _create(self, state: State, fired: ScheduleFired, known: workflow.State) -> StreamAppend:
-        declared = known.definition.parameters
-        creation = Creation(
-            workflow_id=state.workflow_id,
-            workflow_name=known.name,
-            workflow_version=known.version,
-            workflow_status=str(known.status),
-            definition=known.definition,
-            parameters=await sealed(self._sealer, state.organization_id, declared, state.parameters),
-            priority=known.priority if state.priority is None else state.priority,
-            tags=state.tags,
-            project_id=state.project_id,
-            scheduled_at=None if fired.waits else fired.scheduled_time,
-            created_by=state.id,
-            triggered_by=schedule.stream(state.id),
-            is_held=fired.waits,
-        )
+    def _create(self, state: State, fired: ScheduleFired, creation: Creation) -> StreamAppend:
+        """What waits in the queue waits for us to start it, whatever the time."""
+        at = None if fired.waits else fired.scheduled_time
         unborn = initial()
-        events = decide_create(unborn, creation, self._clock.now())
+        events = decide_create(unborn, creation._replace(scheduled_at=at, is_held=fired.waits), self._clock.now())
         return self._execution(fired.execution_id, NEW, unborn, events, state)
 
     def _start(self, execution: Execution, version: int, state: State) -> StreamAppend:
@@ -175,23 +163,33 @@ class Firing:
         return self._execution(execution.run.id, version, execution, events, state)
 
     async def _cancelled(self, ids: Iterable[str], state: State, reason: str) -> list[StreamAppend]:
-        streams = []
+        """The ends of executions, and of what they opened."""
+        streams: dict[str, StreamAppend] = {}
         for id in ids:
             execution, version = await self._log.load(f"execution:{id}")
             if execution.status is not None and not execution.is_ended:
                 events = decide_cancel(execution, state.id, reason, self._clock.now())
-                streams.append(self._execution(id, version, execution, events, state))
-        return streams
+                end = self._execution(id, version, execution, events, state)
+                streams |= {each.stream: each for each in (end, *await self._consequences.of(end))}
+        return list(streams.values())
 
     async def _runnable(self, state: State) -> _Runnable:
         known, version = await self._log.load(f"workflow:{state.workflow_id}")
         try:
-            workflow.require_runnable(known)
-            if problems := check_parameters(known.definition.parameters, state.parameters):
-                raise Invalid(problems)
+            creation = await creation_of(
+                self._sealer,
+                known,
+                state.parameters,
+                priority=state.priority,
+                tags=state.tags,
+                project_id=state.project_id,
+                created_by=state.id,
+                triggered_by=schedule.stream(state.id),
+                keeps_sealed=True,
+            )
         except Refusal as refusal:
-            return _Runnable(known, version, refusal)
-        return _Runnable(known, version, None)
+            return _Runnable(known, version, None, refusal)
+        return _Runnable(known, version, creation, None)
 
     async def _live(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         found: set[str] = set()
@@ -242,18 +240,6 @@ class Firing:
             return await self._log.append(streams, metadata)
         except Conflict:
             return ()
-
-
-async def sealed(
-    sealer: Opener, organization_id: str, declared: tuple[Any, ...], parameters: dict[str, Any]
-) -> dict[str, Any]:
-    """A schedule's parameters, whose secrets are sealed already, with those that became secrets since."""
-    clear = {
-        name: value
-        for name, value in parameters.items()
-        if not (isinstance(value, str) and value.startswith(SEALED_PREFIX))
-    }
-    return parameters | await seal_parameters(sealer, organization_id, declared, clear)
 
 
 def _execution_id(schedule_id: str, at: Instant) -> str:

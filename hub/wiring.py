@@ -111,7 +111,7 @@ async def opened(
         attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
         consequences = Consequences(store.log, clock, (Children(),))
         engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences)
-        firing = Firing(store.log, store.reads, sealer, clock)
+        firing = Firing(store.log, store.reads, sealer, clock, consequences)
         scheduler = Scheduler(store.log, store.reads, clock, firing)
         feed = Feed(store.log)
         doorbell = Doorbell()

@@ -94,6 +94,18 @@ TEMPLATE = {
     ],
     "complexity_level": "expert",
 }
+SCHEDULE = {
+    "name": "n",
+    "cron": "*/5 2-4 L * MON#1",
+    "timezone": "Europe/Berlin",
+    "parameters": {"x": [1]},
+    "start_at": "2030-01-01T00:00:00Z",
+    "end_at": "2999-01-01T00:00:00Z",
+    "jitter_seconds": 5,
+    "catch_up": True,
+    "overlap_policy": "queue",
+    "paused": True,
+}
 EXECUTE = {"parameters": {"x": 1}, "priority": 5, "scheduled_at": "2999-01-01T00:00:00Z", "tags": ["a"]}
 KEY = {"name": "n", "role": "read_only", "permissions": ["workflow.read"], "expires_at": "2999-01-01T00:00:00Z"}
 
@@ -207,6 +219,14 @@ async def test_execute(target: Target, body: Any) -> None:
 @given(body=damaged(TEMPLATE))
 async def test_create_template(target: Target, body: Any) -> None:
     await target.send("POST", "/templates", body)
+
+
+@quick
+@given(body=damaged(SCHEDULE))
+async def test_create_schedule(target: Target, body: Any) -> None:
+    if isinstance(body, dict):
+        body |= {"workflow_id": target.workflow} | ({"name": unique("n")} if body.get("name") == "n" else {})
+    await target.send("POST", "/schedules", body)
 
 
 @quick
