@@ -51,6 +51,10 @@ async def live(hub: Hub) -> None:
         shaped = await client.workflow(SECRETIVE, name="report", tags=["a", "b"])
         for _ in range(3):
             await client.ended(await client.execution(shaped["id"], parameters={"token": TOKEN, "text": TEXT}))
+        nightly = {"name": "nightly", "workflow_id": shaped["id"], "cron": "@daily", "paused": True}
+        nightly |= {"parameters": {"token": TOKEN}}
+        scheduled = (await client.post("/schedules", nightly)).data["id"]
+        await client.ended((await client.post(f"/schedules/{scheduled}/trigger")).data["id"])
         failing = await client.workflow(FAILING)
         await client.ended(await client.execution(failing["id"], parameters={"text": TEXT}))
         waiting = await client.workflow(WAITING)
@@ -66,9 +70,6 @@ async def live(hub: Hub) -> None:
         made = (await client.post("/templates", template)).data["id"]
         await client.post(f"/templates/{made}/rate", {"rating": 4})
         assert (await client.post(f"/templates/{made}/create-workflow", {"name": unique("made")})).status == 201
-        nightly = {"name": "nightly", "workflow_id": shaped["id"], "cron": "@daily", "parameters": {"token": TOKEN}}
-        scheduled = (await client.post("/schedules", nightly)).data["id"]
-        await client.ended((await client.post(f"/schedules/{scheduled}/trigger")).data["id"])
         assert (await client.delete(f"/workflows/{shaped['id']}")).status == 200
         assert (await client.workflow(name="report"))["id"] != shaped["id"]
         await client.put(f"/workflows/{failing['id']}", {"name": unique("renamed"), "description": TEXT})

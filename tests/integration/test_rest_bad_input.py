@@ -79,7 +79,7 @@ async def shared(hub: Hub) -> Things:
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
     agent = (await client.post("/agents", {"name": "first", "url": "http://127.0.0.1:1/"})).data["id"]
     template = (await client.post("/templates", {"name": "t", "workflow_definition": WAITING})).data["id"]
-    nightly = {"name": "nightly", "workflow_id": workflow["id"], "cron": "@daily"}
+    nightly = {"name": "nightly", "workflow_id": workflow["id"], "cron": "@daily", "paused": True}
     schedule = (await client.post("/schedules", nightly)).data["id"]
     ids = {
         ("schedules", schedule),

@@ -119,13 +119,13 @@ async def templates(client: Client) -> str:
 async def schedules(client: Client) -> str:
     workflow = (await client.workflow())["id"]
     for number in range(COUNT):
-        body = {"name": f"schedule {number}", "workflow_id": workflow, "cron": "@daily"}
+        body = {"name": f"schedule {number}", "workflow_id": workflow, "cron": "@daily", "paused": True}
         assert (await client.post("/schedules", body)).status == 201
     return "/schedules"
 
 
 async def of_schedule(client: Client) -> str:
-    body = {"name": "n", "workflow_id": (await client.workflow())["id"], "cron": "@daily"}
+    body = {"name": "n", "workflow_id": (await client.workflow())["id"], "cron": "@daily", "paused": True}
     path = f"/schedules/{(await client.post('/schedules', body)).data['id']}"
     for _ in range(COUNT):
         await client.ended((await client.post(f"{path}/trigger")).data["id"])

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.domain.definition import Definition
-from executor.domain.events import CATALOGUE, Event, Failure, agent, apikey, execution, template, webhook, workflow
+from executor.domain.events import (
+    CATALOGUE,
+    Event,
+    Failure,
+    agent,
+    apikey,
+    execution,
+    schedule,
+    template,
+    webhook,
+    workflow,
+)
 from executor.domain.values import Instant, Progress, RetryPolicy
 from executor.ports import Metadata, Recorded
 from hub.messages import (
@@ -121,6 +132,29 @@ LOG: dict[str, Any] = {
 def _workflow_update(event: str) -> dict[str, Any]:
     return {"workflow_id": WORKFLOW, "name": "report", "status": "active", "version": 7, "event": event}
 
+
+AT = Instant("2026-01-31T02:00:00.000Z")
+COMING: dict[str, Any] = {"next_time": NOW, "next_run_at": NOW}
+SCHEDULE: dict[str, Any] = {
+    "name": "s",
+    "workflow_id": WORKFLOW,
+    "description": None,
+    "cron": "@daily",
+    "interval_seconds": None,
+    "anchor": NOW,
+    "timezone": "UTC",
+    "parameters": {},
+    "priority": None,
+    "tags": (),
+    "project_id": None,
+    "overlap_policy": "skip",
+    "queue_limit": 1,
+    "catch_up": "latest",
+    "catch_up_window_seconds": 1,
+    "jitter_seconds": 0,
+    "start_at": None,
+    "end_at": None,
+}
 
 Expected = tuple[str, dict[str, Any]] | None
 
@@ -248,6 +282,20 @@ CASES: list[tuple[Event, Expected]] = [
     (template.TemplateCreated(name="t", template=template.Template(name="t", workflow_definition={})), None),
     (template.TemplateRated(template_id="T", name="t", rating=4), None),
     (template.TemplateDeleted(name="t"), None),
+    (schedule.ScheduleCreated(**SCHEDULE, **COMING), None),
+    (schedule.ScheduleUpdated(**SCHEDULE, **COMING, changed=("cron",)), None),
+    (schedule.SchedulePaused(name="s", reason="holidays"), None),
+    (schedule.ScheduleResumed(name="s", **COMING), None),
+    (
+        schedule.ScheduleFired(name="s", workflow_id="w", scheduled_time=AT, execution_id="e", **COMING),
+        None,
+    ),
+    (schedule.ScheduleReleased(name="s", execution_id="e"), None),
+    (
+        schedule.ScheduleSkipped(name="s", scheduled_time=AT, reason="overlap", message="m", **COMING),
+        None,
+    ),
+    (schedule.ScheduleDeleted(name="s"), None),
 ]
 
 

@@ -18,6 +18,7 @@ from executor.domain.events.execution import (
     ExecutionFailed,
     LogWritten,
 )
+from executor.domain.events.schedule import ScheduleFired
 from executor.domain.events.template import Template, TemplateCreated
 from executor.domain.events.webhook import WebhookCreated
 from executor.domain.events.workflow import WorkflowUpdated
@@ -230,6 +231,26 @@ def test_a_test_event_has_a_body_of_its_own() -> None:
 def test_every_type_of_event_has_a_name_that_begins_with_its_aggregate() -> None:
     """`data` of a body is named so."""
     assert all(len(type.split(".")) == 2 for type in CATALOGUE)
+
+
+def test_a_schedule_is_told_by_its_name() -> None:
+    at = Instant("2026-01-31T02:00:00.000Z")
+    event = ScheduleFired(
+        name="s", workflow_id="W", scheduled_time=at, execution_id="E", next_time=None, next_run_at=None
+    )
+    told = data(event, "schedule:S")["schedule"]
+    assert told == {
+        "id": "S",
+        "name": "s",
+        "workflow_id": "W",
+        "scheduled_time": at,
+        "execution_id": "E",
+        "is_manual": False,
+        "waits": False,
+        "cancelled": [],
+        "next_time": None,
+        "next_run_at": None,
+    }
 
 
 def test_a_template_is_told_without_its_definition() -> None:
