@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from executor.domain import agent, schedule, template, workflow
 from executor.domain.execution import rows as execution
+from executor.domain.task import rows as task
 from executor.ports import Aggregate
 from hub.auth import apikeys
 from webhooks import delivery, endpoint
@@ -15,6 +16,7 @@ AGGREGATES: Final[tuple[Aggregate[Any], ...]] = (
     template.AGGREGATE,
     schedule.AGGREGATE,
     execution.AGGREGATE,
+    task.AGGREGATE,
     agent.AGGREGATE,
     apikeys.AGGREGATE,
     endpoint.AGGREGATE,

@@ -33,6 +33,7 @@ CARRIED: Final = (
     Table("agents"),
     Table("templates"),
     Table("schedules"),
+    Table("tasks"),
     Table("api_keys"),
     Table("organizations"),
     Table("key_use"),
@@ -44,7 +45,7 @@ CARRIED: Final = (
 )
 """Everything but the log, which is carried event by event: names, rows and ledgers."""
 
-LEFT_BEHIND: Final = frozenset({"events", "meta", "engines", "leases"})
+LEFT_BEHIND: Final = frozenset({"events", "meta", "engines", "leases", "task_leases"})
 """The log itself, and what is true of one store only: its marks and epoch, who lives on it, who holds what in it."""
 
 

@@ -151,6 +151,9 @@ def component_key(id: str, iteration: str) -> str:
 SIGNAL_PATTERN = r"^[A-Za-z0-9_./-]+$"
 """Of the keys of signals that clients send; those with a colon are the hub's own."""
 
+PERSON_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+"""Of what people, workers and types of tasks are called: one line."""
+
 PRIORITY_WORDS = {"low": 3, "medium": 5, "normal": 5, "high": 8, "critical": 10, "urgent": 10}
 DEFAULT_PRIORITY = 5
 

@@ -29,6 +29,8 @@ from executor.ports.ledgers import KeyUse as KeyUse
 from executor.ports.ledgers import Leases as Leases
 from executor.ports.ledgers import Organization as Organization
 from executor.ports.ledgers import Organizations as Organizations
+from executor.ports.ledgers import TaskLease as TaskLease
+from executor.ports.ledgers import TaskLeases as TaskLeases
 from executor.ports.log import NEW as NEW
 from executor.ports.log import Appended as Appended
 from executor.ports.log import Conflict as Conflict

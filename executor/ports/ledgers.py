@@ -1,9 +1,9 @@
-"""The small ledgers: engines, leases, organizations, when keys were used."""
+"""The small ledgers: engines, leases, whose tasks are whose, organizations, when keys were used."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -37,6 +37,41 @@ class Leases(Protocol):
 
     async def drop(self, name: str, holder: str) -> None:
         """Lets go of a lease, if it is still this holder's."""
+
+
+class TaskLease(NamedTuple):
+    """`lease_id` names one claim: the same worker's next one of the same task has another."""
+
+    task_id: str
+    worker_id: str
+    lease_id: str
+
+
+class TaskLeases(Protocol):
+    """Ledger: which worker has which external task, until when, by the store's clock. The task's events say what came
+    of it; who finds a lease that ran out appends that, and the stream's version decides between those who do."""
+
+    async def claim(
+        self, organization_id: str, types: Sequence[str], worker_id: str, lease_id: str, seconds: float, limit: int
+    ) -> list[str]:
+        """Takes leases of tasks that wait for a worker: urgent ones first, then the oldest. Their ids, in any order.
+        No task is ever two claims' at a time."""
+
+    async def take(self, lease: TaskLease, seconds: float) -> bool:
+        """Takes the lease of one task; False while another one's has not run out."""
+
+    async def renew(self, task_id: str, worker_id: str, seconds: float) -> bool:
+        """Lengthens a lease from now on; False where it has run out, or is another worker's."""
+
+    async def drop(self, task_id: str, lease_id: str) -> None:
+        """Lets go of a lease, if it is still this one."""
+
+    async def expired(self, limit: int) -> list[TaskLease]:
+        """Those that have run out, longest ago first."""
+
+    async def orphans(self, limit: int) -> list[tuple[str, int]]:
+        """Tasks that a worker has by their rows and by no lease, as after the import of a log; with their streams'
+        versions."""
 
 
 class Organization(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Protocol
 from executor.domain.values import Instant
 from executor.ports.copying import Copying
 from executor.ports.deliveries import Deliveries
-from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations
+from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations, TaskLeases
 from executor.ports.log import EventLog
 from executor.ports.projections import Projections
 from executor.ports.reads import Reads
@@ -23,6 +23,8 @@ class Ledgers(Protocol):
     def engines(self) -> Engines: ...
     @property
     def leases(self) -> Leases: ...
+    @property
+    def task_leases(self) -> TaskLeases: ...
     @property
     def organizations(self) -> Organizations: ...
     @property

@@ -12,6 +12,7 @@ from storage.postgres.connection import Pool
 from storage.postgres.deliveries import PostgresDeliveries
 from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
+from storage.postgres.tasks import PostgresTaskLeases
 from storage.postgres.values import columns
 from storage.sql import named
 
@@ -98,6 +99,7 @@ class PostgresLedgers(NamedTuple):
 
     engines: PostgresEngines
     leases: PostgresLeases
+    task_leases: PostgresTaskLeases
     organizations: PostgresOrganizations
     key_use: PostgresKeyUse
     deliveries: PostgresDeliveries

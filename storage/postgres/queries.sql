@@ -174,6 +174,59 @@ RETURNING true;
 -- name: lease_drop
 DELETE FROM leases WHERE name = $1 AND holder = $2;
 
+-- name: task_claim_lock
+-- One claim in an organization at a time: none waits for a task that another is just taking.
+SELECT pg_advisory_xact_lock(1918987878, hashtext($1));
+
+-- name: task_claim
+-- Urgent ones first, then the oldest.
+WITH found AS (
+    SELECT of_type.id
+    FROM unnest($2::text[]) AS wanted (type)
+    CROSS JOIN LATERAL (
+        SELECT id, priority, created_at FROM tasks
+        WHERE organization_id = $1 AND claimable_type = wanted.type
+          AND NOT EXISTS (
+              SELECT 1 FROM task_leases WHERE task_id = tasks.id AND expires_at > clock_timestamp()
+          )
+        ORDER BY priority DESC, created_at, id LIMIT $3
+    ) AS of_type
+    ORDER BY of_type.priority DESC, of_type.created_at, of_type.id LIMIT $3
+)
+INSERT INTO task_leases (task_id, worker_id, lease_id, expires_at)
+SELECT id, $4, $5, clock_timestamp() + make_interval(secs => $6) FROM found
+ON CONFLICT (task_id) DO UPDATE
+SET worker_id = excluded.worker_id, lease_id = excluded.lease_id, expires_at = excluded.expires_at
+WHERE task_leases.expires_at <= clock_timestamp()
+RETURNING task_id;
+
+-- name: task_lease_take
+-- Changes a row where nobody has the task, or the lease has run out.
+INSERT INTO task_leases (task_id, worker_id, lease_id, expires_at)
+VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+ON CONFLICT (task_id) DO UPDATE
+SET worker_id = excluded.worker_id, lease_id = excluded.lease_id, expires_at = excluded.expires_at
+WHERE task_leases.expires_at <= clock_timestamp()
+RETURNING true;
+
+-- name: task_lease_renew
+-- One that has run out is lost, whether anybody has noticed or not.
+UPDATE task_leases SET expires_at = clock_timestamp() + make_interval(secs => $3)
+WHERE task_id = $1 AND worker_id = $2 AND expires_at > clock_timestamp();
+
+-- name: task_lease_drop
+DELETE FROM task_leases WHERE task_id = $1 AND lease_id = $2;
+
+-- name: task_leases_expired
+SELECT task_id, worker_id, lease_id FROM task_leases
+WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1;
+
+-- name: tasks_without_lease
+SELECT id, version FROM tasks
+WHERE kind = 'external' AND status = 'running'
+  AND NOT EXISTS (SELECT 1 FROM task_leases WHERE task_id = tasks.id)
+ORDER BY id LIMIT $1;
+
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = $1;
 

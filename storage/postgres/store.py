@@ -33,6 +33,7 @@ from storage.postgres.projections import PostgresProjections
 from storage.postgres.reads import PostgresReads
 from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
+from storage.postgres.tasks import PostgresTaskLeases
 from storage.projections import NOTES, projections, revisions
 from storage.sql import named
 
@@ -106,6 +107,7 @@ async def open_postgres(
     ledgers = PostgresLedgers(
         PostgresEngines(pool),
         PostgresLeases(pool),
+        PostgresTaskLeases(pool),
         PostgresOrganizations(pool),
         PostgresKeyUse(pool),
         PostgresDeliveries(pool),

@@ -14,6 +14,7 @@ from storage.sqlite.errors import ours
 from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.retention import SqliteRetention
 from storage.sqlite.statements import insert, queries, select_in
+from storage.sqlite.tasks import SqliteTaskLeases
 from storage.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -124,6 +125,7 @@ class SqliteLedgers(NamedTuple):
 
     engines: SqliteEngines
     leases: SqliteLeases
+    task_leases: SqliteTaskLeases
     organizations: SqliteOrganizations
     key_use: SqliteKeyUse
     deliveries: SqliteDeliveries

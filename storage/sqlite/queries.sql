@@ -131,6 +131,36 @@ WHERE leases.holder = excluded.holder OR leases.expires_at <= ?4;
 -- name: lease_drop
 DELETE FROM leases WHERE name = ? AND holder = ?;
 
+-- name: tasks_to_claim
+-- Of one type. Now comes third.
+SELECT priority, created_at, id FROM tasks
+WHERE organization_id = ?1 AND claimable_type = ?2
+  AND NOT EXISTS (SELECT 1 FROM task_leases WHERE task_id = tasks.id AND expires_at > ?3)
+ORDER BY priority DESC, created_at, id LIMIT ?4;
+
+-- name: task_lease_take
+-- Changes a row where nobody has the task, or the lease has run out. Now comes last.
+INSERT INTO task_leases (task_id, worker_id, lease_id, expires_at) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (task_id) DO UPDATE
+SET worker_id = excluded.worker_id, lease_id = excluded.lease_id, expires_at = excluded.expires_at
+WHERE task_leases.expires_at <= ?5;
+
+-- name: task_lease_renew
+-- One that has run out is lost, whether anybody has noticed or not. Now comes last.
+UPDATE task_leases SET expires_at = ?3 WHERE task_id = ?1 AND worker_id = ?2 AND expires_at > ?4;
+
+-- name: task_lease_drop
+DELETE FROM task_leases WHERE task_id = ? AND lease_id = ?;
+
+-- name: task_leases_expired
+SELECT task_id, worker_id, lease_id FROM task_leases WHERE expires_at <= ? ORDER BY expires_at LIMIT ?;
+
+-- name: tasks_without_lease
+SELECT id, version FROM tasks
+WHERE kind = 'external' AND status = 'running'
+  AND NOT EXISTS (SELECT 1 FROM task_leases WHERE task_id = tasks.id)
+ORDER BY id LIMIT ?;
+
 -- name: organization
 SELECT id, name, sealed_key, created_at FROM organizations WHERE id = ?;
 

@@ -33,6 +33,7 @@ from storage.sqlite.reads import SqliteReads
 from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.retention import SqliteRetention
 from storage.sqlite.statements import queries
+from storage.sqlite.tasks import SqliteTaskLeases
 from storage.sqlite.writer import Writer
 
 _FORMAT: Final = "1"
@@ -136,6 +137,7 @@ async def open_for_writing(
     ledgers = SqliteLedgers(
         SqliteEngines(log.writer, reader, clock),
         SqliteLeases(log.writer, clock),
+        SqliteTaskLeases(log.writer, reader, clock),
         SqliteOrganizations(log.writer, reader),
         SqliteKeyUse(log.writer, reader),
         SqliteDeliveries(log.writer, reader, parts.pool),

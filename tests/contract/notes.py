@@ -12,6 +12,7 @@ from ulid import ULID
 
 from executor.domain.events import CATALOGUE, Event, Fact
 from executor.domain.execution.rows import ExecutionRow
+from executor.domain.task import rows as tasks
 from executor.domain.values import Instant, instant, moment
 from executor.domain.workflow import WorkflowRow
 from executor.ports import NEW, Aggregate, Appended, EventLog, Metadata, NewEvent, Row, StreamAppend
@@ -175,7 +176,7 @@ RUNS: Aggregate[ExecutionRow | None] = Aggregate(
 EXECUTIONS = structs.replace(RUNS, prefix="execution")
 """Runs in streams of the name that retention knows."""
 
-AGGREGATES: tuple[Aggregate[Any], ...] = (NOTES, RUNS, EXECUTIONS)
+AGGREGATES: tuple[Aggregate[Any], ...] = (NOTES, RUNS, EXECUTIONS, tasks.AGGREGATE)
 
 
 class Author:

@@ -5,7 +5,7 @@ A name, once released, never changes its meaning; a new shape of its data gets a
 
 from __future__ import annotations
 
-from executor.domain.events import agent, apikey, execution, schedule, template, webhook, workflow
+from executor.domain.events import agent, apikey, execution, schedule, task, template, webhook, workflow
 from executor.domain.events.base import (
     ComponentFacts,
     Event,
@@ -43,6 +43,16 @@ _CLASSES: tuple[type[Event], ...] = (
     execution.TimerScheduled,
     execution.TimerFired,
     execution.LogWritten,
+    task.TaskCreated,
+    task.TaskAssigned,
+    task.TaskStarted,
+    task.TaskReleased,
+    task.TaskReassigned,
+    task.TaskEscalated,
+    task.TaskCompleted,
+    task.TaskFailed,
+    task.TaskCancelled,
+    task.TaskRetried,
     webhook.WebhookCreated,
     webhook.WebhookUpdated,
     webhook.WebhookDisabled,

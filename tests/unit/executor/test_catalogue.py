@@ -125,7 +125,7 @@ def test_the_only_events_without_a_name_are_those_that_others_share_their_fields
     nameless = {cls.__name__ for cls in ALL if "type" not in vars(cls)}
     assert nameless == {
         *("ExecutionFacts", "ComponentFacts", "WorkflowEvent", "AgentFacts"),
-        *("ScheduleEvent", "ScheduleFacts"),
+        *("ScheduleEvent", "ScheduleFacts", "TaskFacts"),
     }
 
 

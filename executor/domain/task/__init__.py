@@ -1,0 +1,1 @@
+"""A task: its fold (`state`), what may happen to it (`decide`), its row (`rows`)."""
