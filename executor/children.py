@@ -72,7 +72,7 @@ class Children:
                 return decide_cancel(state, event.cancelled_by, event.reason, now)
         return decide_cancel(state, above, "the run that waited for it does not any more", now)
 
-    def place(self, of: OpensRun | State) -> tuple[str | None, str | None]:
+    def place(self, of: OpensRun | State, parent: State) -> tuple[str | None, str | None]:
         return (of.creation.workflow_id, of.id) if isinstance(of, OpensRun) else (of.run.workflow_id, of.run.id)
 
 

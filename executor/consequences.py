@@ -63,7 +63,7 @@ class Consequences:
         self, part: StreamAppend, opens: Mapping[str, Opens], known: Mapping[str, StreamAppend]
     ) -> list[StreamAppend]:
         state, decided = part.state, [each.event for each in part.events]
-        found = [await self._opening(state, event, opens) for event in decided if _opens(event, opens)]
+        found = [await self._opening(state, event, opens) for event in _opening(decided, opens)]
         if state.header is None:
             return found
         for key, event in _concerned(state, decided):
@@ -79,13 +79,13 @@ class Consequences:
         wanted, kind = opens[event.signal], self._kind(event.signal)
         state, version = await self._log.load(event.signal)
         decided = kind.opened(wanted, parent, event.key, self._clock.now())
-        return self._part(event.signal, version, state, decided, parent, kind.place(wanted))
+        return self._part(event.signal, version, state, decided, parent, kind.place(wanted, parent))
 
     async def _followed(self, key: str, parent: State, event: Event) -> list[StreamAppend]:
         kind = self._kind(key)
         state, version = await self._log.load(key)
         decided = kind.followed(state, parent, event, self._clock.now()) if version else ()
-        return [self._part(key, version, state, decided, parent, kind.place(state))] if decided else []
+        return [self._part(key, version, state, decided, parent, kind.place(state, parent))] if decided else []
 
     async def _telling(self, stream: str, child: str, data: dict[str, Any]) -> list[StreamAppend]:
         state, version = await self._log.load(stream)
@@ -139,8 +139,14 @@ def _concerned(state: State, decided: Sequence[Event]) -> Iterator[tuple[str, Ev
                 yield key, last if isinstance(last, _ENDS) else event
 
 
-def _opens(event: Event, opens: Mapping[str, Opens]) -> bool:
-    return isinstance(event, events.TimerScheduled) and event.signal in opens
+def _opening(decided: Sequence[Event], opens: Mapping[str, Opens]) -> Iterator[Event]:
+    """Where a component begins to wait for what is to be opened; unless the run ends in the very decision: then
+    nobody will wait for it."""
+    for number, event in enumerate(decided, 1):
+        if isinstance(event, events.TimerScheduled) and event.signal in opens:
+            rest = decided[number:]
+            if not any(isinstance(later, _OVER) and later.key == event.key for later in rest):
+                yield event
 
 
 def _end(event: Event) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Engine:
 
     def _notice(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:
-            if recorded.execution_id is None:
+            if recorded.execution_id is None or not recorded.stream.startswith("execution:"):
                 continue
             owned = self._runs.get(recorded.execution_id)
             if owned is not None:

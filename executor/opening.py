@@ -35,5 +35,5 @@ class Kind(Protocol):
         """What becomes of it when this happens to the run: a pause, its going on; anything else means that nobody
         waits for it any more. Nothing for what has ended."""
 
-    def place(self, of: Any) -> tuple[str | None, str | None]:
-        """The workflow and the execution that its events belong to, of a state or of an `Opens`."""
+    def place(self, of: Any, parent: State) -> tuple[str | None, str | None]:
+        """The workflow and the execution that its events belong to, of a state or of an `Opens` of a run."""

@@ -10,8 +10,10 @@ from executor.components.agent import Agent
 from executor.components.base import Component
 from executor.components.condition import Condition
 from executor.components.end import End
+from executor.components.external_task import ExternalTask
 from executor.components.extract import Extract
 from executor.components.http_request import HttpRequest
+from executor.components.human_task import HumanTask
 from executor.components.log import Log
 from executor.components.start import Start
 from executor.components.sub_workflow import SubWorkflow
@@ -31,6 +33,8 @@ BUILT_IN: tuple[type[Component], ...] = (
     Log,
     Extract,
     Agent,
+    HumanTask,
+    ExternalTask,
     SubWorkflow,
 )
 GROUP = "runcast.components"

@@ -28,6 +28,7 @@ from executor.domain.execution.decide import Creation, decide_create
 from executor.domain.execution.lifecycle import decide_cancel
 from executor.domain.execution.rows import AGGREGATE, ComponentRow, ComponentView, ExecutionRow, ExecutionView
 from executor.domain.execution.state import State
+from executor.domain.task import rows as task_rows
 from executor.domain.values import Instant, instant, moment
 from executor.egress import Egress
 from executor.engine import Engine
@@ -45,6 +46,7 @@ from executor.ports import (
     Store,
 )
 from executor.sealing import Sealer, SecretKey
+from executor.tasks import Tasks
 from storage.open import open_store
 
 LOOPBACK = ip_network("127.0.0.0/8")
@@ -142,7 +144,7 @@ class Stage:
         self.gate = gate
         workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
         self.attempts = Attempts(self.registry, egress, sealer, workflows=workflows.of)
-        self.consequences = Consequences(store.log, clock, (Children(),))
+        self.consequences = Consequences(store.log, clock, (Children(), Tasks()))
 
     def engine(self, id: str, *, log: EventLog | None = None, engines: Any = None, **more: Any) -> Engine:
         """One that by default hands back at once, when it is stopped, what it is at."""
@@ -283,7 +285,7 @@ async def staged(directory: Path) -> AsyncIterator[Stage]:
 async def staged_on(url: str) -> AsyncIterator[Stage]:
     """On a store that other processes may share."""
     clock = MovableClock()
-    store = await open_store(url, [AGGREGATE, known_workflow.AGGREGATE], clock=clock)
+    store = await open_store(url, [AGGREGATE, known_workflow.AGGREGATE, task_rows.AGGREGATE], clock=clock)
     egress = Egress([LOOPBACK])
     try:
         key = SecretKey.from_text("of the tests")
