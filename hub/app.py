@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
+from starlette.types import Scope
 
 from executor.domain.errors import Code, Problem, Refusal
 from executor.ports import Clock
@@ -27,6 +28,7 @@ from hub.routes import (
     replays,
     schedules,
     system,
+    tasks,
     templates,
     versions,
     webhooks,
@@ -42,6 +44,7 @@ RESOURCES = (
     versions.RESOURCE,
     executions.RESOURCE,
     lifecycle.RESOURCE,
+    tasks.RESOURCE,
     replays.RESOURCE,
     events.RESOURCE,
     webhooks.RESOURCE,
@@ -84,9 +87,19 @@ def _routes() -> list[BaseRoute]:
     for path, operations in by_path.items():
         served = _Methods(operations)
         prefixes = (*PREFIXES, "") if path in AT_THE_ROOT else PREFIXES
-        routes += [Route(prefix + path, served.serve, methods=list(operations)) for prefix in prefixes]
+        of = Route if "{" in path else _Named
+        routes += [of(prefix + path, served.serve, methods=list(operations)) for prefix in prefixes]
+    routes.sort(key=lambda route: not isinstance(route, _Named))
     routes += [WebSocketRoute(f"{prefix}/ws", serve_socket) for prefix in PREFIXES]
     return routes
+
+
+class _Named(Route):
+    """A path that is written out is its own whatever the method: its last part is never the id of a thing."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, inner = super().matches(scope)
+        return Match.FULL if match is Match.PARTIAL else match, inner
 
 
 class _Methods:

@@ -119,10 +119,11 @@ async def retry(
     parameters: dict[str, Any],
     to_newest: bool,
     reason: str | None,
+    with_streams: Sequence[StreamAppend] = (),
 ) -> State:
-    """Runs again what failed or was cancelled, on the version it has or the workflow's newest. Raises `Invalid` for
-    the parameters and for a component that it cannot be retried from, `ResourceConflict` for a status, of the run
-    or of the workflow."""
+    """Runs again what failed or was cancelled, on the version it has or the workflow's newest; `with_streams` are
+    what others say of that, in the same append. Raises `Invalid` for the parameters and for a component that it
+    cannot be retried from, `ResourceConflict` for a status, of the run or of the workflow."""
     for _ in range(_ATTEMPTS):
         known, version = await hub.store.log.load(f"workflow:{execution.workflow_id}")
         workflow.require_runnable(known)
@@ -146,7 +147,8 @@ async def retry(
         )
         guard = _unchanged(execution.workflow_id, known, version, principal.organization_id)
         with contextlib.suppress(Conflict):
-            return await command(hub, execution, metadata, partial(_decide_retry, retry=asked), (guard,))
+            guards = (guard, *with_streams)
+            return await command(hub, execution, metadata, partial(_decide_retry, retry=asked), guards)
     raise Unavailable("the workflow is changing too fast; try again")
 
 

@@ -19,10 +19,12 @@ import msgspec
 import structlog
 
 from executor.ports import EventLog, EventQuery, Recorded
-from hub.messages import Channel, message, message_types
+from hub.messages import TASK_TYPES, Channel, message, message_types, task_id_of
 from hub.server_sent import server_sent
 
 ANY: Final = "*"
+ASSIGNEE: Final = "assignee:"
+"""How the id of a channel of somebody's tasks begins."""
 _SLICE: Final = 128
 """Events that are dispatched in one turn of the loop, at most; `_SLICE_BYTES` of their data end it as well."""
 _SLICE_BYTES: Final = 128 * 1024
@@ -43,7 +45,8 @@ class Form(Enum):
 
 
 class Key(NamedTuple):
-    """A channel of an organization. `id` is `*` for any; of `events` there is only that one."""
+    """A channel of an organization. `id` is `*` for any; of `events` there is only that one; of tasks there are also
+    those of an assignee, as `assignee:NAME`."""
 
     organization_id: str
     channel: Channel
@@ -59,6 +62,8 @@ class Key(NamedTuple):
             return False
         if self.channel is Channel.EVENTS:
             return True
+        if self.channel is Channel.TASK:
+            return self in _keys_of_task(recorded)
         id = recorded.execution_id if self.channel is Channel.EXECUTION else recorded.workflow_id
         return id is not None and self.id in (ANY, id)
 
@@ -73,6 +78,22 @@ def keys_of(recorded: Recorded) -> Iterator[Key]:
     if (id := recorded.workflow_id) is not None:
         yield Key(organization, Channel.WORKFLOW, id)
         yield Key(organization, Channel.WORKFLOW, ANY)
+    yield from _keys_of_task(recorded)
+
+
+class _Assignees(msgspec.Struct):
+    assignee: str | None = None
+    former_assignee: str | None = None
+
+
+def _keys_of_task(recorded: Recorded) -> Sequence[Key]:
+    """Who had a task until then hears of it too."""
+    if recorded.type not in TASK_TYPES or not recorded.data:
+        return ()
+    said = msgspec.json.decode(recorded.data, type=_Assignees)
+    names = {name for name in (said.assignee, said.former_assignee) if name is not None}
+    ids = (task_id_of(recorded), ANY, *(ASSIGNEE + name for name in names))
+    return [Key(recorded.organization_id, Channel.TASK, id) for id in ids]
 
 
 class Batch(NamedTuple):
@@ -258,7 +279,7 @@ class Feed:
                 return
             if len(recorded) == subscription.page:
                 through = recorded[-1].position
-            batch = subscription.batch([Entry(event) for event in recorded])
+            batch = subscription.batch([Entry(event) for event in recorded if subscription.key.covers(event)])
             read = sum(len(event.data) for event in recorded)
             subscription.page = _next_page(subscription.page, max(read, batch.size))
         if batch.messages:

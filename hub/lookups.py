@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from executor.domain.errors import Archived, NotFound
 from executor.domain.execution.rows import ExecutionRow
+from executor.domain.task.rows import TaskRow
 from executor.domain.values import WorkflowStatus, is_ulid
 from executor.domain.workflow import WorkflowRow
 from executor.ports import Reads, Retention, Row, Store
@@ -31,6 +32,13 @@ async def execution_row(reads: Reads, id: str, organization_id: str) -> Executio
     return row
 
 
+async def task_row(reads: Reads, id: str, organization_id: str) -> TaskRow:
+    row = await reads.get(TaskRow, id) if is_ulid(id) else None
+    if row is None or row.organization_id != organization_id:
+        raise NotFound("task", id)
+    return row
+
+
 async def refuse_archived(retention: Retention, id: str, organization_id: str) -> None:
     """Raises `Archived` for an execution of the organization that was archived."""
     archived = await retention.get(id) if is_ulid(id) else None
@@ -48,13 +56,15 @@ async def kept_execution(store: Store, id: str, organization_id: str) -> Executi
 
 
 def is_there(store: Store) -> Callable[[str, str, str], Awaitable[bool]]:
-    """Whether a channel's resource (`execution` or `workflow`, its id) is the organization's, also where it was
-    archived."""
+    """Whether a channel's resource (`execution`, `workflow` or `task`, its id) is the organization's, also where it
+    was archived."""
 
     async def answer(kind: str, id: str, organization_id: str) -> bool:
         try:
             if kind == "execution":
                 await kept_execution(store, id, organization_id)
+            elif kind == "task":
+                await task_row(store.reads, id, organization_id)
             else:
                 await workflow_row(store.reads, id, organization_id)
         except Archived:

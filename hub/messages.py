@@ -18,6 +18,7 @@ from executor.domain.events import CATALOGUE, Event, execution, workflow
 from executor.domain.events import agent as agents
 from executor.domain.events import apikey as apikeys
 from executor.domain.events import schedule as schedules
+from executor.domain.events import task as tasks
 from executor.domain.events import template as templates
 from executor.domain.events import webhook as webhooks
 from executor.domain.secrets import redact_json
@@ -36,6 +37,7 @@ class Channel(StrEnum):
 
     EXECUTION = "execution"
     WORKFLOW = "workflow"
+    TASK = "task"
     EVENTS = "events"
     REPLAY = "replay"
 
@@ -78,6 +80,17 @@ class _Workflow(Struct):
     name: Raw
     status: Raw
     workflow_version: Raw
+
+
+class _Task(Struct):
+    component_id: Raw
+    kind: Raw
+    title: Raw
+    status: Raw
+    priority: Raw
+    task_type: Raw = _NULL
+    assignee: Raw = _NULL
+    due_at: Raw = _NULL
 
 
 class _Log(Struct):
@@ -135,6 +148,23 @@ class WorkflowUpdate(Struct, frozen=True):
     event: str
 
 
+class TaskUpdate(Struct, frozen=True):
+    """`event` is the type of the event, such as `task.assigned`; the assignee of an external task is its worker."""
+
+    task_id: str
+    execution_id: str | None
+    workflow_id: str | None
+    component_id: Raw
+    kind: Raw
+    task_type: Raw
+    title: Raw
+    status: Raw
+    assignee: Raw
+    priority: Raw
+    due_at: Raw
+    event: str
+
+
 class Log(Struct, frozen=True):
     execution_id: str | None
     component_id: Raw
@@ -143,7 +173,7 @@ class Log(Struct, frozen=True):
     metadata: Raw
 
 
-Data = ExecutionUpdate | ComponentCompleted | ComponentError | WorkflowUpdate | Log
+Data = ExecutionUpdate | ComponentCompleted | ComponentError | WorkflowUpdate | TaskUpdate | Log
 
 
 class WholeEvent(Struct, frozen=True):
@@ -189,6 +219,7 @@ _component: Final = msgspec.json.Decoder(_Component).decode
 _component_started: Final = msgspec.json.Decoder(_ComponentStarted).decode
 _failed: Final = msgspec.json.Decoder(_Failed).decode
 _workflow: Final = msgspec.json.Decoder(_Workflow).decode
+_task: Final = msgspec.json.Decoder(_Task).decode
 _log: Final = msgspec.json.Decoder(_Log).decode
 
 
@@ -237,6 +268,29 @@ def _workflow_data(of: Recorded) -> WorkflowUpdate:
     return WorkflowUpdate(of.workflow_id, read.name, read.status, read.workflow_version, of.type)
 
 
+def _task_data(of: Recorded) -> TaskUpdate:
+    read = _task(of.data)
+    return TaskUpdate(
+        task_id_of(of),
+        of.execution_id,
+        of.workflow_id,
+        read.component_id,
+        read.kind,
+        read.task_type,
+        read.title,
+        read.status,
+        read.assignee,
+        read.priority,
+        read.due_at,
+        of.type,
+    )
+
+
+def task_id_of(recorded: Recorded) -> str:
+    """Of an event of a task."""
+    return recorded.stream.partition(":")[2]
+
+
 def _log_data(of: Recorded) -> Log:
     read = _log(of.data)
     return Log(of.execution_id, read.component_id, read.level, read.message, read.metadata)
@@ -245,6 +299,7 @@ def _log_data(of: Recorded) -> Log:
 _EXECUTION_UPDATE: Final = _Form("execution_update", _execution_data)
 _COMPONENT_COMPLETED: Final = _Form("component_completed", _component_completed_data)
 _WORKFLOW_UPDATE: Final = _Form("workflow_update", _workflow_data)
+_TASK_UPDATE: Final = _Form("task_update", _task_data)
 
 MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     workflow.WorkflowCreated: _WORKFLOW_UPDATE,
@@ -275,6 +330,16 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     # Nothing that a watcher of an execution can see has changed; what follows from a timer says so itself.
     execution.TimerScheduled: None,
     execution.TimerFired: None,
+    tasks.TaskCreated: _TASK_UPDATE,
+    tasks.TaskAssigned: _TASK_UPDATE,
+    tasks.TaskStarted: _TASK_UPDATE,
+    tasks.TaskReleased: _TASK_UPDATE,
+    tasks.TaskReassigned: _TASK_UPDATE,
+    tasks.TaskEscalated: _TASK_UPDATE,
+    tasks.TaskCompleted: _TASK_UPDATE,
+    tasks.TaskFailed: _TASK_UPDATE,
+    tasks.TaskCancelled: _TASK_UPDATE,
+    tasks.TaskRetried: _TASK_UPDATE,
     # They belong to no execution and to no workflow.
     webhooks.WebhookCreated: None,
     webhooks.WebhookUpdated: None,
@@ -300,23 +365,34 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     schedules.ScheduleDeleted: None,
 }
 
+TASK_TYPES: Final = frozenset(event.type for event, form in MESSAGES.items() if form is _TASK_UPDATE)
 _FORMS: Final = {event.type: form for event, form in MESSAGES.items() if form is not None}
 
 
 def message(recorded: Recorded, channel: Channel) -> bytes | None:
     """The event's one message on a channel of this kind, or None where it has none there.
 
-    On `execution` and `workflow` its `channel` names the event's own execution or workflow, for subscribers of `*`
-    too. An event that was archived has a message on `events` alone. Raises `msgspec.DecodeError` for data that is not
-    of the event's type.
+    On `execution`, `workflow` and `task` its `channel` names the event's own, for subscribers of `*` (or of an
+    assignee) too. An event that was archived has a message on `events` alone. Raises `msgspec.DecodeError` for data
+    that is not of the event's type.
     """
     if channel is Channel.EVENTS:
         return _message(recorded, "event", "events", Raw(event_json(recorded)))
-    id = recorded.execution_id if channel is Channel.EXECUTION else recorded.workflow_id
-    form = _FORMS.get(recorded.type)
+    id, form = _id_on(channel, recorded), _FORMS.get(recorded.type)
     if id is None or form is None or not recorded.data:
         return None
     return redact_json(_message(recorded, form.type, f"{channel}:{id}", form.data(recorded)))
+
+
+def _id_on(channel: Channel, recorded: Recorded) -> str | None:
+    """Which of the channels of a kind an event is on."""
+    match channel:
+        case Channel.EXECUTION:
+            return recorded.execution_id
+        case Channel.TASK:
+            return task_id_of(recorded) if recorded.type in TASK_TYPES else None
+        case _:
+            return recorded.workflow_id
 
 
 def replayed(recorded: Recorded, id: str) -> bytes:
@@ -351,6 +427,8 @@ def message_types(channel: Channel) -> frozenset[str] | None:
     """The types of events that have a message on channels of this kind; None for all, whatever they are called."""
     if channel in (Channel.EVENTS, Channel.REPLAY):
         return None
+    if channel is Channel.TASK:
+        return TASK_TYPES
     return frozenset(t for t, f in _FORMS.items() if channel is Channel.WORKFLOW or f is not _WORKFLOW_UPDATE)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -57,6 +58,8 @@ class Call(Struct, Generic[B, Q], frozen=True, kw_only=True):
     request_id: str
     now: Instant
     headers: Mapping[str, str] = {}
+    gone: Callable[[], Awaitable[None]]
+    """Returns when the client has gone, whom nobody needs to answer any more."""
 
     @property
     def hub(self) -> Services:
@@ -163,6 +166,7 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
                 request_id=request_id,
                 now=services.clock.now(),
                 headers=request.headers,
+                gone=partial(_gone, request),
             )
             answer = await operation.handler(call)
         except Refusal as refusal:
@@ -173,6 +177,11 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         return Response(body, status, _RETRY if status == 503 else None, media_type="application/json")
 
     return serve
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _understood(

@@ -98,8 +98,10 @@ def decode_cursor(text: str, *kinds: type) -> tuple[Any, ...]:
 async def page_of(
     reads: Reads, row: type[R], where: Sequence[Where], order: tuple[Order, ...], paging: Paging
 ) -> tuple[list[R], Page]:
-    """One page of rows, with what the list says of itself. The columns of `order` are texts, and never null."""
-    after = decode_cursor(paging.cursor, *(str for _ in order)) if paging.cursor is not None else None
+    """One page of rows, with what the list says of itself. The columns of `order` are texts or numbers, and never
+    null."""
+    kinds = [int if row.__annotations__[by.column] == "int" else str for by in order]
+    after = decode_cursor(paging.cursor, *kinds) if paging.cursor is not None else None
     found = await reads.find(
         row,
         RowQuery(where=tuple(where), order=order, after=after, limit=paging.limit + 1, offset=paging.offset),

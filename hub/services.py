@@ -21,6 +21,8 @@ from hub.schedules.commands import ScheduleCommands
 from hub.settings import Settings
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
+from hub.tasks.claims import Claims
+from hub.tasks.commands import TaskCommands
 from webhooks.commands import Commands
 
 
@@ -45,6 +47,8 @@ class Services:
     webhooks: Commands
     agents: AgentCommands
     schedules: ScheduleCommands
+    tasks: TaskCommands
+    claims: Claims
     replays: ReplayCommands
     redis_ping: Callable[[], Awaitable[None]]
     end_work: Callable[[], None]

@@ -23,6 +23,8 @@ from executor.firing import Firing
 from executor.ports import Clock, Store
 from executor.scheduler import Scheduler
 from executor.sealing import Sealer, SecretKey
+from executor.task_sweep import TaskSweep
+from executor.tasks import Tasks
 from hub.agents.commands import AgentCommands
 from hub.aggregates import AGGREGATES
 from hub.auth.authenticate import Authenticator
@@ -41,6 +43,8 @@ from hub.services import Services
 from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
+from hub.tasks.claims import Claims
+from hub.tasks.commands import TaskCommands
 from storage.errors import StorageError
 from storage.open import open_store
 from storage.projections import projections, stale
@@ -109,13 +113,15 @@ async def opened(
         agents = AgentDirectory(store.reads, sealer)
         workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
         attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
-        consequences = Consequences(store.log, clock, (Children(),))
+        consequences = Consequences(store.log, clock, (Children(), Tasks()))
         engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences)
         firing = Firing(store.log, store.reads, sealer, clock, consequences)
         scheduler = Scheduler(store.log, store.reads, clock, firing)
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
+        tasks = TaskCommands(store.log, store.ledgers.task_leases, sealer, clock)
+        claims = Claims(tasks, feed)
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
@@ -124,12 +130,15 @@ async def opened(
             runs |= {
                 "feed": feed.run,
                 "key use": authenticator.keep_use,
+                "claims": claims.run,
                 "replays": once_ours(store, lambda: counter.run(is_alone=not store.is_shared)),
             }
         if Role.EXECUTOR in roles:
             await _announce(store, engine)
             runs["engine"] = once_ours(store, engine.run)
             runs["scheduler"] = once_ours(store, scheduler.run)
+            sweep = TaskSweep(store.log, store.reads, store.ledgers.task_leases, clock)
+            runs["tasks"] = once_ours(store, sweep.run)
         if Role.WORKER in roles:
             runs["webhooks"] = once_ours(store, lambda: webhooks.run(is_alone=not store.is_shared))
             if (days := settings.retention_days) is not None:
@@ -163,11 +172,19 @@ async def opened(
             webhooks=webhooks.commands,
             agents=AgentCommands(store.log, sealer, egress, clock),
             schedules=ScheduleCommands(store, sealer, clock, firing),
+            tasks=tasks,
+            claims=claims,
             replays=ReplayCommands(store),
             redis_ping=lambda: _ping(redis),
-            end_work=lambda: parts.end(("engine", "scheduler", "webhooks")),
+            end_work=lambda: _end_work(parts, claims),
             started=time.monotonic(),
         )
+
+
+def _end_work(parts: Parts, claims: Claims) -> None:
+    """Workers that wait for tasks are answered: no request holds up the end."""
+    claims.close()
+    parts.end(("engine", "scheduler", "webhooks", "tasks"))
 
 
 def _hints(store: Store, doorbell: Doorbell, redis_url: str, clock: Clock) -> Hints:

@@ -107,7 +107,8 @@ def _blocks(recorded: Recorded, event: Event, header: Header | None) -> dict[str
             "execution": _execution_around(recorded, event, header),
             "component": _component(event),
         }
-    return {"workflow": _workflow(recorded, header), "execution": _header(recorded, header), kind: _fields(event)}
+    around = {"workflow": _workflow(recorded, header), "execution": _header(recorded, header)}
+    return around | {kind: _thing(recorded, event) if kind == "task" else _fields(event)}
 
 
 def _workflow(recorded: Recorded, header: Header) -> dict[str, Any]:

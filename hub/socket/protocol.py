@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from executor.domain.errors import Code, Problem
 from executor.domain.values import Instant
 from hub.auth.principal import Principal
-from hub.feed import ANY, Key
+from hub.feed import ANY, ASSIGNEE, Key
 from hub.messages import Channel
 from hub.socket import replies, requests
 
@@ -42,6 +42,7 @@ _RECONNECT: Final = frozenset({CloseCode.GOING_AWAY, CloseCode.INTERNAL, CloseCo
 _PERMISSIONS: Final = {
     Channel.EXECUTION: "execution.read",
     Channel.WORKFLOW: "workflow.read",
+    Channel.TASK: "task.read",
     Channel.EVENTS: "event.read",
     Channel.REPLAY: "event.read",
 }
@@ -273,8 +274,8 @@ class Protocol:
 
 
 def needs_check(key: Key) -> bool:
-    """The channels of one thing; `*` and `events` are the organization's by themselves."""
-    return key.id != ANY
+    """The channels of one thing; `*`, `events` and those of an assignee are the organization's by themselves."""
+    return key.id != ANY and not key.id.startswith(ASSIGNEE)
 
 
 def _lacks(permission: str) -> Problem:

@@ -10,12 +10,12 @@ from msgspec import Meta, Struct
 
 from executor.domain.errors import Code, Problem
 from executor.domain.values import is_ulid
-from hub.feed import ANY
+from hub.feed import ANY, ASSIGNEE
 from hub.messages import Channel, matching_types, message_types
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 _MAX_PATTERNS: Final = 100
-_LATER: Final = ("task", "webhook", "system")
+_LATER: Final = ("webhook", "system")
 _FIELD: Final = re.compile(r" - at `\$\.?(.*)`$")
 _TOP: Final = frozenset({"type", "id", "timestamp", "data"})
 
@@ -82,6 +82,12 @@ class _Execution(Struct, forbid_unknown_fields=True):
 class _Workflow(Struct, forbid_unknown_fields=True):
     channel: str
     workflow_id: str
+
+
+class _Task(Struct, forbid_unknown_fields=True):
+    channel: str
+    task_id: str | None = None
+    assignee: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 class _Events(Struct, forbid_unknown_fields=True):
@@ -172,6 +178,14 @@ def _target(data: dict[str, Any]) -> tuple[Channel, str]:
             id, key = _convert(data, _Execution).execution_id, "execution_id"
         case Channel.WORKFLOW:
             id, key = _convert(data, _Workflow).workflow_id, "workflow_id"
+        case Channel.TASK:
+            task = _convert(data, _Task)
+            if (task.task_id is None) is (task.assignee is None):
+                said = "say which tasks: 'task_id' (or '*'), or 'assignee'"
+                raise _Wrong(Code.VALIDATION_ERROR, said, "task_id")
+            if task.assignee is not None:
+                return Channel.TASK, ASSIGNEE + task.assignee
+            id, key = task.task_id or "", "task_id"
         case Channel.REPLAY:
             id, key = _convert(data, _Replay).replay_id, "replay_id"
         case Channel.EVENTS:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.copying import CARRIED
-from tests.integration.hubs import SMALLEST, WAITING, Hub, unique
+from tests.integration.hubs import SMALLEST, WAITING, Client, Hub, unique, until
 
 FAILING: dict[str, Any] = {
     "components": [
@@ -26,6 +26,10 @@ SECRETIVE: dict[str, Any] = {
     "connections": [{"source": "start", "target": "shape"}, {"source": "shape", "target": "end"}],
     "parameters": [{"name": "token", "type": "string", "secret": True}, {"name": "text", "type": "string"}],
 }
+ASKING: dict[str, Any] = {
+    "components": [{"id": "start", "type": "start"}, {"id": "ask", "type": "human_task", "config": {"data": [1]}}],
+    "connections": [{"source": "start", "target": "ask"}],
+}
 TOKEN = "s3cret-of-a-parameter"
 TEXT = 'a\x00b "quoted" \u2028 \ud7ff 😀 \\'
 FOLDED = (
@@ -33,6 +37,7 @@ FOLDED = (
     "workflows",
     "executions",
     "components",
+    "tasks",
     "webhooks",
     "agents",
     "api_keys",
@@ -44,8 +49,8 @@ ALL = tuple(table.name for table in CARRIED)
 
 
 async def live(hub: Hub) -> None:
-    """A past with everything in it: two organizations, runs that ended in every way and one that waits, texts that
-    are hard to keep, sealed secrets, endpoints, a name that was given up and taken again."""
+    """A past with everything in it: two organizations, runs that ended in every way and some that wait, tasks, texts
+    that are hard to keep, sealed secrets, endpoints, a name that was given up and taken again."""
     for _ in range(2):
         client = await hub.client()
         shaped = await client.workflow(SECRETIVE, name="report", tags=["a", "b"])
@@ -61,6 +66,12 @@ async def live(hub: Hub) -> None:
         await client.execution(waiting["id"])
         stopped = await client.execution(waiting["id"])
         await client.post(f"/executions/{stopped}/cancel", {"reason": TEXT})
+        asking = await client.workflow(ASKING)
+        asked = [await client.execution(asking["id"]) for _ in range(2)]
+        done = await task_of(client, asked[0])
+        assert (await client.post(f"/tasks/{done}/complete", {"output": TEXT, "notes": TEXT})).status == 200
+        await client.ended(asked[0])
+        await task_of(client, asked[1])
         await client.webhook("http://127.0.0.1:9/", "workflow.*", secret="s3cret-of-an-endpoint")
         gone = await client.webhook("http://127.0.0.1:9/", "workflow.*")
         await client.delete(f"/webhooks/{gone['id']}")
@@ -73,6 +84,15 @@ async def live(hub: Hub) -> None:
         assert (await client.delete(f"/workflows/{shaped['id']}")).status == 200
         assert (await client.workflow(name="report"))["id"] != shaped["id"]
         await client.put(f"/workflows/{failing['id']}", {"name": unique("renamed"), "description": TEXT})
+
+
+async def task_of(client: Client, execution_id: str) -> str:
+    """The id of the task that an execution waits for."""
+
+    async def look() -> Any:
+        return (await client.get("/tasks", execution_id=execution_id)).data
+
+    return str((await until(look))[0]["id"])
 
 
 def table(data_dir: Path, name: str) -> list[tuple[Any, ...]]:

@@ -32,7 +32,12 @@ def path_of(operation: Operation, value: str = NOTHING) -> str:
     return head + value + tail.partition("}")[2] if tail else head
 
 
-BODIES = {"POST /executions/{id}/priority": {"priority": 5}, "POST /executions/{id}/signal": {"key": "x"}}
+BODIES = {
+    "POST /executions/{id}/priority": {"priority": 5},
+    "POST /executions/{id}/signal": {"key": "x"},
+    "POST /tasks/{id}/heartbeat": {"worker_id": "w"},
+    "POST /tasks/{id}/reassign": {"assignee": "a"},
+}
 """Of operations that need one to get as far as to look for what they are about."""
 
 
@@ -59,6 +64,13 @@ async def things(client: Client) -> dict[str, str]:
     template = (await client.post("/templates", {"name": "n", "workflow_definition": SMALLEST})).data["id"]
     nightly = {"name": "n", "workflow_id": workflow["id"], "cron": "@daily", "paused": True}
     schedule = (await client.post("/schedules", nightly)).data["id"]
+    asking = {"components": [*SMALLEST["components"], {"id": "ask", "type": "human_task"}]}
+    asking |= {"connections": [{"source": "start", "target": "ask"}]}
+    asked = await client.execution((await client.workflow(asking))["id"])
+
+    async def task() -> Any:
+        return (await client.get("/tasks", execution_id=asked)).data
+
     position = (await client.events(workflow_id=workflow["id"]))[0]["position"]
     return {
         "workflows": workflow["id"],
@@ -69,6 +81,7 @@ async def things(client: Client) -> dict[str, str]:
         "agents": agent,
         "templates": template,
         "schedules": schedule,
+        "tasks": (await until(task))[0]["id"],
         "events": str(position),
     }
 
@@ -114,7 +127,7 @@ async def test_another_organization_finds_nothing(hub: Hub, admin: Client) -> No
         message = answer.errors[0]["message"].replace(ids[kind], NOTHING)
         if kind != "events":
             assert message == unknown.errors[0]["message"], "not even that it exists is said"
-    for listed in ("/workflows", "/executions", "/webhooks", "/agents", "/schedules"):
+    for listed in ("/workflows", "/executions", "/webhooks", "/agents", "/schedules", "/tasks"):
         assert (await stranger.get(listed)).data == []
     assert [event["type"] for event in await stranger.events()] == ["apikey.created"]
     assert len((await stranger.get("/auth/api-keys")).data) == 1

@@ -264,5 +264,12 @@ async def test_create_key(target: Target, body: Any) -> None:
 @quick
 @given(body=JSON)
 async def test_any_json_anywhere(target: Target, body: Any) -> None:
-    for path in ("/workflows", f"/workflows/{target.workflow}/execute", "/webhooks", "/agents", "/auth/api-keys"):
+    for path in (
+        "/workflows",
+        f"/workflows/{target.workflow}/execute",
+        "/webhooks",
+        "/agents",
+        "/auth/api-keys",
+        "/tasks/claim",
+    ):
         await target.send("POST", path, body)

@@ -17,6 +17,7 @@ from executor.domain.events import (
     apikey,
     execution,
     schedule,
+    task,
     template,
     webhook,
     workflow,
@@ -95,6 +96,20 @@ _endpoint = webhook.Endpoint(
     ordered=False,
 )
 
+_task_facts: dict[str, Any] = {
+    "workflow_id": WORKFLOW,
+    "workflow_name": "report",
+    "execution_id": EXECUTION,
+    "component_id": "b",
+    "attempt": 2,
+    "kind": "human",
+    "title": "Approve",
+    "status": "assigned",
+    "priority": 8,
+    "assignee": "ada",
+    "due_at": NOW,
+}
+
 EXECUTION_UPDATE = {
     "execution_id": EXECUTION,
     "workflow_id": WORKFLOW,
@@ -155,6 +170,12 @@ SCHEDULE: dict[str, Any] = {
     "start_at": None,
     "end_at": None,
 }
+
+
+def _task_update(event: str) -> dict[str, Any]:
+    shown = {name: value for name, value in _task_facts.items() if name not in ("workflow_name", "attempt")}
+    return {"task_id": "stream", **shown, "task_type": None, "event": event}
+
 
 Expected = tuple[str, dict[str, Any]] | None
 
@@ -229,6 +250,21 @@ CASES: list[tuple[Event, Expected]] = [
     (execution.TimerScheduled(component_id="b", fires_at=NOW), None),
     (execution.TimerFired(component_id="b", fires_at=NOW), None),
     *(
+        (cls(**_task_facts, **more), ("task_update", _task_update(cls.type)))
+        for cls, more in (
+            (task.TaskCreated, {"input": "sealed:v1:abc"}),
+            (task.TaskAssigned, {}),
+            (task.TaskStarted, {"lease_id": "L", "lease_seconds": 60}),
+            (task.TaskReleased, {"former_assignee": "bob"}),
+            (task.TaskReassigned, {"former_assignee": "bob"}),
+            (task.TaskEscalated, {"level": 1}),
+            (task.TaskCompleted, {"output": {"x": 1}, "completed_by": "01USER"}),
+            (task.TaskFailed, {"error": "no", "failed_by": "01USER"}),
+            (task.TaskCancelled, {}),
+            (task.TaskRetried, {"retried_by": "01USER"}),
+        )
+    ),
+    *(
         (cls(**_workflow_facts), ("workflow_update", _workflow_update(cls.type)))
         for cls in (
             workflow.WorkflowActivated,
@@ -301,7 +337,7 @@ CASES: list[tuple[Event, Expected]] = [
 
 def recorded(event: Event, **changes: Any) -> Recorded:
     is_workflow = event.type.startswith("workflow.")
-    of_run = event.type.split(".")[0] in ("execution", "component", "timer", "log")
+    of_run = event.type.split(".")[0] in ("execution", "component", "timer", "log", "task")
     whole: dict[str, Any] = {
         "position": 41,
         "id": "01EVENT",
@@ -433,7 +469,7 @@ def test_a_sealed_secret_is_never_shown() -> None:
         execution.LogWritten(level="info", message=sealed, metadata={sealed: 1}),
     ]
     for event in events:
-        for channel in Channel:
+        for channel in set(Channel) - {Channel.TASK}:
             text = message(recorded(event), channel)
             assert text is not None
             assert b"sealed:v1" not in text
@@ -486,4 +522,12 @@ def test_a_pattern_matches_types(pattern: str, count: int) -> None:
 
 def test_a_pattern_matches_one_kind_or_one_fact() -> None:
     assert matching_types("timer.*") == {"timer.scheduled", "timer.fired"}
-    assert matching_types("*.failed") == {"execution.failed", "component.failed"}
+    assert matching_types("*.failed") == {"execution.failed", "component.failed", "task.failed"}
+
+
+def test_a_task_has_a_channel_of_its_own_where_others_have_nothing() -> None:
+    of = recorded(task.TaskAssigned(**_task_facts))
+    whole = said(of, Channel.TASK)
+    assert (whole["type"], whole["channel"]) == ("task_update", "task:stream")
+    assert message(recorded(execution.ExecutionCompleted(**_execution_facts, results={})), Channel.TASK) is None
+    assert message_types(Channel.TASK) == {type for type in CATALOGUE if type.startswith("task.")}

@@ -19,6 +19,7 @@ from executor.domain.events.execution import (
     LogWritten,
 )
 from executor.domain.events.schedule import ScheduleFired
+from executor.domain.events.task import TaskFailed
 from executor.domain.events.template import Template, TemplateCreated
 from executor.domain.events.webhook import WebhookCreated
 from executor.domain.events.workflow import WorkflowUpdated
@@ -256,3 +257,31 @@ def test_a_schedule_is_told_by_its_name() -> None:
 def test_a_template_is_told_without_its_definition() -> None:
     event = TemplateCreated(name="t", template=Template(name="t", workflow_definition={"components": []}))
     assert data(event, "template:T") == {"template": {"id": "T", "name": "t"}}
+
+
+def test_a_task_is_told_of_with_the_run_that_waits_for_it() -> None:
+    event = TaskFailed(
+        workflow_id="W",
+        workflow_name="report",
+        execution_id="X",
+        component_id="ask",
+        kind="external",
+        task_type="render",
+        title="Render",
+        status="failed",
+        priority=5,
+        assignee="w1",
+        error="refused sealed:v1:AAAA",
+        failed_by="someone",
+    )
+    record = msgspec.structs.replace(recorded(event), stream="task:T")
+    made = msgspec.json.decode(data_of(record, decoded(record), HEADER))
+    assert list(made) == ["workflow", "execution", "task"]
+    assert made["execution"] == EXECUTION
+    task = made["task"]
+    assert (task["id"], task["status"], task["assignee"], task["error"]) == (
+        "T",
+        "failed",
+        "w1",
+        "refused [REDACTED]",
+    )

@@ -66,6 +66,14 @@ def said(type: str, data: Any = None, **more: Any) -> Request:
             json.dumps({"type": "unsubscribe", "id": "m1", "data": EXECUTION}),
             Unsubscribe("m1", Channel.EXECUTION, ID),
         ),
+        (
+            '{"type":"subscribe","data":{"channel":"task","assignee":"Ada Lovelace"}}',
+            Subscribe(None, Channel.TASK, "assignee:Ada Lovelace", None, None, None),
+        ),
+        (
+            '{"type":"subscribe","data":{"channel":"task","task_id":"*"}}',
+            Subscribe(None, Channel.TASK, "*", None, None, None),
+        ),
         ('{"type":"unsubscribe","data":{"channel":"events"}}', Unsubscribe(None, Channel.EVENTS, "*")),
     ],
 )
@@ -103,7 +111,11 @@ REFUSED: list[tuple[Request, Code, str | None]] = [
     (said("subscribe", None), Code.VALIDATION_ERROR, "channel"),
     (said("subscribe", {"channel": 7}), Code.VALIDATION_ERROR, "channel"),
     (said("subscribe", {"channel": "comet"}), Code.VALIDATION_ERROR, "channel"),
-    (said("subscribe", {"channel": "task", "task_id": ID}), Code.VALIDATION_ERROR, "channel"),
+    (said("subscribe", {"channel": "webhook", "webhook_id": ID}), Code.VALIDATION_ERROR, "channel"),
+    (said("subscribe", {"channel": "task"}), Code.VALIDATION_ERROR, "task_id"),
+    (said("subscribe", {"channel": "task", "task_id": ID, "assignee": "a"}), Code.VALIDATION_ERROR, "task_id"),
+    (said("subscribe", {"channel": "task", "task_id": "x"}), Code.RESOURCE_NOT_FOUND, "task_id"),
+    (said("subscribe", {"channel": "task", "assignee": ""}), Code.VALIDATION_ERROR, "assignee"),
     (said("subscribe", {"channel": "execution"}), Code.VALIDATION_ERROR, "execution_id"),
     (said("subscribe", {"channel": "execution", "execution_id": 7}), Code.VALIDATION_ERROR, "execution_id"),
     (said("subscribe", {"channel": "execution", "execution_id": "x"}), Code.RESOURCE_NOT_FOUND, "execution_id"),
@@ -144,11 +156,11 @@ def test_what_is_wrong_is_refused_with_its_field(request_: Request, code: Code, 
 
 
 def test_a_refusal_names_the_message_and_what_there_is() -> None:
-    refused = said("subscribe", {"channel": "task", "task_id": ID})
+    refused = said("subscribe", {"channel": "system"})
     assert isinstance(refused, Refused)
     assert refused.reply_to == "m1"
     assert refused.problem.message == (
-        "channel 'task' cannot be subscribed to yet; there are execution, workflow, events, replay"
+        "channel 'system' cannot be subscribed to yet; there are execution, workflow, task, events, replay"
     )
 
 

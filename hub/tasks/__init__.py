@@ -1,0 +1,1 @@
+"""Tasks as people and workers see them: listed, claimed, done."""
