@@ -14,26 +14,42 @@ import msgspec
 import structlog
 
 from executor.components.base import (
+    Answer,
     Component,
     ComponentError,
     Context,
+    Iterate,
     Output,
     Suspend,
     no_agent,
     no_workflow,
 )
+from executor.components.loop import DEFAULT_MOST, Turn
 from executor.components.registry import Registry
 from executor.conditions import Variables, source_output, taken_on_completion, taken_on_failure
+from executor.domain.definition import LOOP, own_config
 from executor.domain.errors import Code, Unavailable
 from executor.domain.events import Failure
-from executor.domain.execution.inputs import Completed, Failed, Input, SignalDue, Suspended, TimerDue
+from executor.domain.execution.decision import results
+from executor.domain.execution.inputs import (
+    Completed,
+    Failed,
+    Input,
+    IterationDue,
+    LoopDue,
+    Looped,
+    SignalDue,
+    Suspended,
+    TimerDue,
+)
+from executor.domain.execution.loops import body_of
 from executor.domain.execution.references import input_of, lookup_in
 from executor.domain.execution.state import ComponentState, Signal, State
 from executor.domain.references import resolve
 from executor.domain.secrets import redact
-from executor.domain.values import DEEPEST, Instant, is_deep, plus
+from executor.domain.values import DEEPEST, Instant, is_deep, plus, split_key
 from executor.egress import Egress
-from executor.expressions import ExpressionError
+from executor.expressions import ExpressionError, is_true
 from executor.ports import AgentsOf, WorkflowsOf
 from executor.sealing import Unsealable
 from executor.secrets import Opener, open_config
@@ -60,9 +76,9 @@ class Attempts:
         self._agents = agents
         self._workflows = workflows
 
-    async def attempt(self, state: State, id: str) -> Input:
+    async def attempt(self, state: State, key: str) -> Input:
         """What comes of the component that `state` says is running. Raises only `CancelledError`."""
-        known, opened = state.components[id], set[str]()
+        known, opened = state.components[key], set[str]()
         try:
             component = self._component(known.type)
             answer = await self._run(component, state, known, opened)
@@ -74,23 +90,23 @@ class Attempts:
                 raise
             return self._crashed(state, known, opened)
 
-    def timer_due(self, state: State, id: str) -> Input:
+    def timer_due(self, state: State, key: str) -> Input:
         """The input for a suspended component whose time has come. One that waited for a signal has failed, and so
         has one whose attempt may take no longer."""
-        limit, fires_at = _limit(state, id), state.timers.get(id)
+        limit, fires_at = _limit(state, key), state.timers.get(key)
         if limit is not None and fires_at is not None and fires_at >= limit.at:
-            return _late(state, id, limit.message, temporary=True)
-        if id in state.waits:
-            return _late(state, id, f"the signal '{state.waits[id]}' did not come in time")
+            return _late(state, key, limit.message, temporary=True)
+        if key in state.waits:
+            return _late(state, key, f"the signal '{state.waits[key]}' did not come in time")
         try:
-            return TimerDue(id, None, taken_on_completion(state, id, None))
+            return TimerDue(key, None, taken_on_completion(state, key, None))
         except ExpressionError as error:
-            failure = Failure(code=Code.COMPONENT_ERROR, message=str(error), component_id=id)
-            return TimerDue(id, None, taken_on_failure(state, id), failure)
+            failure = Failure(code=Code.COMPONENT_ERROR, message=str(error), component_id=split_key(key)[0])
+            return TimerDue(key, None, taken_on_failure(state, key), failure)
 
-    def signal_due(self, state: State, id: str, signal: Signal) -> Input:
+    def signal_due(self, state: State, key: str, signal: Signal) -> Input:
         """The input for a suspended component whose signal is there."""
-        known = state.components[id]
+        known = state.components[key]
         try:
             answer = self._component(known.type).signalled(signal.data)
             result = self._completed(state, known, answer, set())
@@ -100,20 +116,52 @@ class Attempts:
             return SignalDue(signal.number, self._crashed(state, known, set()))
         return SignalDue(signal.number, result)
 
+    def due_inside(self, state: State) -> list[Input]:
+        """The inputs for loops that wait for an answer: whether they go on, and what they have come to."""
+        asked: list[Input] = [self._turn(state, at) for at in state.asking]
+        return asked + [LoopDue(self._loop_result(state, key)) for key in state.finished]
+
+    def _turn(self, state: State, at: str) -> IterationDue:
+        """Whether a loop that runs while a condition holds goes on after an iteration."""
+        found = state.iterations[at]
+        output = results(state, body_of(state, found.loop), found.path)
+        config, done = state.spec(found.loop).config, found.index + 1
+        most = config.get("max_iterations", DEFAULT_MOST)
+        variables = Turn(Variables(state, output, found.loop), done)
+        try:
+            holds = is_true(config["while"], variables, variables.names)
+        except ExpressionError as error:
+            return IterationDue(at, False, _wrong_loop(f"the condition of the loop failed: {error}", found.loop))
+        if holds and done >= most:
+            message = f"the condition still holds after {most} iterations, which is the most"
+            return IterationDue(at, False, _wrong_loop(message, found.loop))
+        return IterationDue(at, holds)
+
+    def _loop_result(self, state: State, key: str) -> Completed | Failed:
+        """Failures of iterations are temporary: with a policy the loop begins again, without what it completed."""
+        known, loop = state.components[key], state.loops[key]
+        if loop.failure is not None:
+            error = ComponentError(loop.failure.message, code=loop.failure.code, temporary=True)
+            return self._failed(state, known, error, set())._replace(failure=loop.failure)
+        outputs = [state.output_of(key, index) for index in range(loop.count or 0)]
+        try:
+            return self._completed(state, known, Output({"results": outputs}), set())
+        except ComponentError as error:
+            return self._failed(state, known, error, set())
+
     def _component(self, type: str) -> Component:
         if type not in self._registry:
             raise ComponentError(f"there is no component type '{type}' here any more")
         return self._registry[type]
 
-    async def _run(
-        self, component: Component, state: State, known: ComponentState, opened: set[str]
-    ) -> Output | Suspend:
-        spec = state.map.components[known.id]
-        config = resolve(spec.config, lookup_in(state))
+    async def _run(self, component: Component, state: State, known: ComponentState, opened: set[str]) -> Answer:
+        spec = state.spec(known.key)
+        config = resolve(own_config(spec), lookup_in(state, known.key))
         if component.goes_outside:
             config = await self._opened(state.run.organization_id, config, opened)
         validator, schema = self._registry.validator(known.type), component.config_schema
-        problems = problems_of(validator, config, "config", schema=schema)
+        given = config | {"body": spec.config["body"]} if spec.type == LOOP else config
+        problems = problems_of(validator, given, "config", schema=schema)
         if problems:
             raise ComponentError("; ".join(problem.message for problem, _ in problems))
         context = Context(
@@ -123,7 +171,7 @@ class Attempts:
             idempotency_key=f"{state.run.id}/{known.id}/{known.iteration or '-'}/{known.generation}",
             config=config,
             input=input_of(state),
-            variables=Variables(state, source_output(state, known.id)),
+            variables=Variables(state, source_output(state, known.key), known.key),
             first_started_at=known.first_started_at or state.run.created_at,
             egress=self._egress,
             agents=self._agents(state.run.organization_id, opened),
@@ -149,21 +197,24 @@ class Attempts:
         except Unsealable as error:
             raise ComponentError(f"a secret cannot be opened: {error}") from None
 
-    def _judged(self, state: State, known: ComponentState, answer: Output | Suspend, opened: set[str]) -> Input:
+    def _judged(self, state: State, known: ComponentState, answer: Answer, opened: set[str]) -> Input:
+        limit = _limit(state, known.key)
+        if isinstance(answer, Iterate):
+            until = None if limit is None else limit.at
+            return Looped(known.key, known.attempt, answer.times, answer.max_concurrency, until)
         if isinstance(answer, Suspend):
-            limit = _limit(state, known.id)
             times = [at for at in (answer.until, limit and limit.at) if at is not None]
-            return Suspended(known.id, known.attempt, min(times, default=None), answer.signal, answer.opens)
+            return Suspended(known.key, known.attempt, min(times, default=None), answer.signal, answer.opens)
         return self._completed(state, known, answer, opened)
 
     def _completed(self, state: State, known: ComponentState, answer: Output, opened: set[str]) -> Completed:
         value = _as_logged(redact(answer.value, opened) if opened else answer.value)
         try:
-            taken = taken_on_completion(state, known.id, value)
+            taken = taken_on_completion(state, known.key, value)
         except ExpressionError as error:
             raise ComponentError(str(error)) from None
         logs = tuple(line._replace(message=redact(line.message, opened)) for line in answer.logs)
-        return Completed(known.id, known.attempt, value, taken, logs)
+        return Completed(known.key, known.attempt, value, taken, logs)
 
     def _crashed(self, state: State, known: ComponentState, opened: set[str]) -> Failed:
         """Of an exception that is being handled."""
@@ -177,11 +228,11 @@ class Attempts:
         details = None if is_deep(error.details) else redact(error.details, opened)
         failure = Failure(code=error.code, message=message, component_id=known.id, details=details)
         return Failed(
-            known.id,
+            known.key,
             known.attempt,
             failure,
             error.temporary,
-            taken_on_failure(state, known.id),
+            taken_on_failure(state, known.key),
             jitter=random.uniform(-1, 1),  # noqa: S311
         )
 
@@ -193,20 +244,24 @@ class _Limit(NamedTuple):
     message: str
 
 
-def _limit(state: State, id: str) -> _Limit | None:
-    seconds, started_at = state.map.components[id].timeout_seconds, state.components[id].started_at
-    if seconds is None or started_at is None:
+def _limit(state: State, key: str) -> _Limit | None:
+    seconds, known = state.spec(key).timeout_seconds, state.components[key]
+    if seconds is None or known.started_at is None:
         return None
-    return _Limit(plus(started_at, seconds), _too_long(id, seconds))
+    return _Limit(plus(known.started_at, seconds), _too_long(known.id, seconds))
 
 
 def _too_long(id: str, seconds: float) -> str:
     return f"'{id}' did not end within {seconds:g} seconds"
 
 
-def _late(state: State, id: str, message: str, temporary: bool = False) -> TimerDue:
-    failure = Failure(code=Code.TIMEOUT_ERROR, message=message, component_id=id)
-    return TimerDue(id, None, taken_on_failure(state, id), failure, temporary)
+def _late(state: State, key: str, message: str, temporary: bool = False) -> TimerDue:
+    failure = Failure(code=Code.TIMEOUT_ERROR, message=message, component_id=split_key(key)[0])
+    return TimerDue(key, None, taken_on_failure(state, key), failure, temporary)
+
+
+def _wrong_loop(message: str, key: str) -> Failure:
+    return Failure(code=Code.COMPONENT_ERROR, message=message, component_id=split_key(key)[0])
 
 
 def _is_cancelled() -> bool:

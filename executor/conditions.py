@@ -11,35 +11,43 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from executor.domain.definition import ConnectionType, Definition, Graph
-from executor.domain.execution.references import facts_of, input_of, output_of, steps_of
+from executor.domain.execution.references import facts_of, input_of, output_of, steps_of, variable_of, variables_of
 from executor.domain.execution.retry import same
 from executor.domain.execution.state import State, copied
-from executor.domain.values import ComponentStatus
+from executor.domain.values import ComponentStatus, component_key, split_key
 from executor.expressions import CONDITION_VARIABLES, ExpressionError, Scope, is_true
 
 
 class Variables(Mapping[str, Any]):
     """What CEL sees of a run, each made only when an expression names it (`steps` of a long run is large).
 
-    `ended` is the component that just ended, which the state does not know yet, and how.
+    `at` is the key of the component where the expression stands: inside of loops there are more `names`. `ended` is
+    the component that just ended, which the state does not know yet, and how.
     """
 
-    def __init__(self, state: State, output: Any, ended: tuple[str, ComponentStatus] | None = None) -> None:
+    def __init__(
+        self, state: State, output: Any, at: str = "", ended: tuple[str, ComponentStatus] | None = None
+    ) -> None:
         self._state = state
         self._output = output
+        self._at = at
         self._ended = ended
+        self.names = names_in(state.map.home[split_key(at)[0]] if at else state.map)
+
+    def without_output(self) -> Variables:
+        return Variables(self._state, None, self._at, self._ended)
 
     def __getitem__(self, name: str) -> Any:
         match name:
             case "input":
                 return input_of(self._state)
             case "steps":
-                return steps_of(self._state) | self._just_ended()
+                return steps_of(self._state, self._at) | self._just_ended()
             case "execution":
                 return facts_of(self._state)
             case "output":
                 return self._output
-        raise KeyError(name)
+        return variable_of(self._state, name, self._at)
 
     def _just_ended(self) -> dict[str, Any]:
         if self._ended is None:
@@ -48,21 +56,26 @@ class Variables(Mapping[str, Any]):
         return {id: {"status": str(status), "output": self._output}}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(CONDITION_VARIABLES)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(CONDITION_VARIABLES)
+        return len(self.names)
+
+
+def names_in(graph: Graph) -> tuple[str, ...]:
+    """The variables of expressions in a graph, which may be the body of a loop."""
+    return tuple(dict.fromkeys((*CONDITION_VARIABLES, *variables_of(graph))))
 
 
 def taken_on_completion(state: State, source: str, output: Any) -> tuple[int, ...]:
     """The connections that are taken when `source` completes. Raises `ExpressionError` for a condition that errs."""
-    variables = Variables(state, output, (source, ComponentStatus.COMPLETED))
+    variables = Variables(state, output, source, (split_key(source)[0], ComponentStatus.COMPLETED))
     return _taken(state, source, variables, lambda kind: kind is not ConnectionType.ERROR)
 
 
 def taken_on_failure(state: State, source: str) -> tuple[int, ...]:
     """The error connections that are taken when `source` fails; one whose condition errs is not."""
-    variables = Variables(state, None, (source, ComponentStatus.FAILED))
+    variables = Variables(state, None, source, (split_key(source)[0], ComponentStatus.FAILED))
     try:
         return _taken(state, source, variables, lambda kind: kind is ConnectionType.ERROR)
     except ExpressionError:
@@ -83,9 +96,11 @@ def taken_elsewhere(state: State, definition: Definition) -> dict[str, tuple[int
 def _taken(
     state: State, source: str, variables: Variables, applies: Callable[[ConnectionType], bool]
 ) -> tuple[int, ...]:
-    found, scope = [], Scope(variables)
-    for index in state.map.outgoing[source]:
-        connection = state.map.connections[index]
+    found, scope = [], Scope(variables, variables.names)
+    id, _ = split_key(source)
+    graph = state.map.home[id]
+    for index in graph.outgoing[id]:
+        connection = graph.connections[index]
         if not applies(connection.type):
             continue
         try:
@@ -93,15 +108,16 @@ def _taken(
             if not condition or is_true(condition, scope):
                 found.append(index)
         except ExpressionError as error:
-            raise ExpressionError(f"the condition of {source} → {connection.target} failed: {error}") from None
+            raise ExpressionError(f"the condition of {id} → {connection.target} failed: {error}") from None
     return tuple(found)
 
 
-def source_output(state: State, id: str) -> Any:
+def source_output(state: State, key: str) -> Any:
     """`output` in a component's own expression: that of the one component whose connection led here, else null."""
-    graph, sources = state.map, set[str]()
+    id, path = split_key(key)
+    graph, sources = state.map.home[id], set[str]()
     for index in graph.incoming[id]:
-        source = graph.connections[index].source
+        source = component_key(graph.connections[index].source, path)
         known = state.components.get(source)
         if known is not None and index in known.taken:
             sources.add(source)

@@ -71,6 +71,7 @@ class Run:
         self._mailbox: list[Input] = []
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
         self._may_start = True
 
     def notice(self, version: int) -> None:
@@ -138,16 +139,21 @@ class Run:
             self._start(decided)
         if self._state.is_ended or not (self._may_start or self._state.running):
             return False
-        is_called = bool(self._state.signalled) and not self._state.is_paused
-        return bool(self._mailbox) or is_called or await self._wait()
+        return bool(self._mailbox) or self._is_called() or await self._wait()
+
+    def _is_called(self) -> bool:
+        """There is more to decide at once."""
+        state = self._state
+        return not state.is_paused and bool(state.asking or state.finished or state.signalled)
 
     def _due(self, now: Instant) -> list[Input]:
         """What has come for components that wait: signals, and then times. While the run is paused, nothing has."""
         state = self._state
         if state.is_paused or state.is_ended:
             return []
-        signals = [self._attempts.signal_due(state, id, signal) for id, signal in state.signalled]
-        return signals + [self._attempts.timer_due(state, id) for id, at in state.timers.items() if at <= now]
+        due = self._attempts.due_inside(state)
+        due += [self._attempts.signal_due(state, key, signal) for key, signal in state.signalled]
+        return due + [self._attempts.timer_due(state, key) for key, at in state.timers.items() if at <= now]
 
     async def _load(self) -> None:
         """Folds what is new in the stream."""
@@ -192,15 +198,27 @@ class Run:
     def _start(self, decided: Sequence[Event]) -> None:
         """Runs what was just recorded as started, each beside the others."""
         for event in decided:
-            if isinstance(event, events.ComponentStarted):
-                id = event.component_id
-                self._tasks[id] = asyncio.create_task(self._perform(id), name=f"component {self.id}/{id}")
+            if isinstance(event, events.ComponentStarted) and event.key in self._state.running:
+                key = event.key
+                self._tasks[key] = asyncio.create_task(self._perform(key), name=f"component {self.id}/{key}")
+            elif isinstance(event, events.ComponentCancelled) and not self._state.is_ended:
+                self._stop(event.key)
 
-    async def _perform(self, id: str) -> None:
-        came = await self._attempts.attempt(self._state, id)
+    def _stop(self, key: str) -> None:
+        """Nobody waits any more for what this component comes to, while the run goes on."""
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            task.cancel()
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+    async def _perform(self, key: str) -> None:
+        came = await self._attempts.attempt(self._state, key)
+        if self._tasks.get(key) is not asyncio.current_task():
+            return
         # Only now: while the component ran, the mailbox was emptied, and is another list.
         self._mailbox.append(came)
-        self._tasks.pop(id, None)
+        del self._tasks[key]
         self._wake.set()
 
     async def _wait(self) -> bool:
@@ -222,7 +240,7 @@ class Run:
 
     async def _let_go(self) -> None:
         """Tells components that still run to stop, and gives them some time to; of a terminated run, none."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._stopping]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -25,6 +25,7 @@ class _Data(Struct, frozen=True, kw_only=True):
     """What a line needs of any event of an execution."""
 
     component_id: str | None = None
+    iteration: str = ""
     component_type: str | None = None
     attempt: int = 0
     duration: float | None = None
@@ -41,6 +42,9 @@ class _Data(Struct, frozen=True, kw_only=True):
     former_priority: int | None = None
     from_component: str | None = None
     workflow_version: int | None = None
+    count: int | None = None
+    max_concurrency: int | None = None
+    index: int | None = None
 
 
 _Line = Callable[[_Data], tuple[str, str, dict[str, Any]]]
@@ -79,6 +83,9 @@ _LINES: dict[str, _Line] = {
     "component.cancelled": _of("Component cancelled", "warning"),
     "timer.scheduled": _of("Waiting", "debug", "fires_at", "signal"),
     "timer.fired": _of("Waited", "debug"),
+    "loop.started": _of("Loop started", "info", "count", "max_concurrency"),
+    "iteration.completed": _of("Iteration completed", "debug", "index"),
+    "iteration.failed": _of("Iteration failed", "warning", "index"),
 }
 
 
@@ -89,6 +96,8 @@ def log_entry(recorded: Recorded) -> LogEntry | None:
         return None
     data = msgspec.json.decode(redact_json(recorded.data), type=_Data)
     level, message, metadata = line(data)
+    if data.iteration:
+        metadata = {"iteration": data.iteration} | metadata
     return LogEntry(
         timestamp=recorded.time, level=level, component_id=data.component_id, message=message, metadata=metadata
     )

@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from executor.domain.events import CATALOGUE, Event, execution, workflow
 from executor.domain.events import agent as agents
 from executor.domain.events import apikey as apikeys
+from executor.domain.events import loop as loops
 from executor.domain.events import schedule as schedules
 from executor.domain.events import task as tasks
 from executor.domain.events import template as templates
@@ -327,7 +328,7 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     execution.ComponentFailed: _Form("error", lambda of: _error_data(of, final=True)),
     execution.ComponentRetryScheduled: _Form("error", lambda of: _error_data(of, final=False)),
     execution.LogWritten: _Form("log", _log_data),
-    # Nothing that a watcher of an execution can see has changed; what follows from a timer says so itself.
+    # Nothing that a watcher of an execution can see has changed; what follows from a timer or a loop says so itself.
     execution.TimerScheduled: None,
     execution.TimerFired: None,
     tasks.TaskCreated: _TASK_UPDATE,
@@ -340,6 +341,9 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     tasks.TaskFailed: _TASK_UPDATE,
     tasks.TaskCancelled: _TASK_UPDATE,
     tasks.TaskRetried: _TASK_UPDATE,
+    loops.LoopStarted: None,
+    loops.IterationCompleted: None,
+    loops.IterationFailed: None,
     # They belong to no execution and to no workflow.
     webhooks.WebhookCreated: None,
     webhooks.WebhookUpdated: None,

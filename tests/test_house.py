@@ -32,7 +32,7 @@ from tests.integration.carrying import FOLDED
 from webhooks.endpoint import WebhookRow
 
 NOW = Instant("2026-01-31T12:00:00.000Z")
-STREAM_OF = {"component": "execution", "timer": "execution", "log": "execution"}
+STREAM_OF = dict.fromkeys(("component", "timer", "loop", "iteration", "log"), "execution")
 """Kinds of events that are in the stream of something else."""
 
 

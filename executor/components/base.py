@@ -15,6 +15,7 @@ from msgspec import Struct
 from executor.domain.execution.inputs import LogLine
 from executor.domain.values import Instant, RetryPolicy
 from executor.egress import Egress
+from executor.expressions import Scope
 from executor.opening import Opens
 from executor.ports import Callee, FindAgent, FindWorkflow
 
@@ -49,6 +50,17 @@ class Suspend(Struct, frozen=True):
     opens: Opens | None = None
 
 
+class Iterate(Struct, frozen=True):
+    """The component is a loop: its body runs so many times (None: while its condition holds), at most so many at
+    once."""
+
+    times: int | None
+    max_concurrency: int = 1
+
+
+Answer = Output | Suspend | Iterate
+
+
 async def no_agent(id: str | None, name: str | None) -> Callee:
     """Where nobody knows any agents."""
     raise ComponentError(f"there is no agent '{id or name}'")
@@ -81,6 +93,11 @@ class Context(Struct, frozen=True, kw_only=True):
     retry: RetryPolicy | None = None
     timeout_seconds: float | None = None
 
+    @property
+    def scope(self) -> Scope:
+        """What expressions see."""
+        return Scope(self.variables, tuple(self.variables))
+
 
 class Component(ABC):
     """`goes_outside` ones are given secrets in clear, and those that `passes_secrets` as they are sealed; others may
@@ -102,7 +119,7 @@ class Component(ABC):
         return ()
 
     @abstractmethod
-    async def run(self, context: Context) -> Output | Suspend:
+    async def run(self, context: Context) -> Answer:
         """Raises `ComponentError` where it fails. May be cancelled at any await."""
 
     def signalled(self, data: Any) -> Output:

@@ -22,6 +22,6 @@ class Condition(Component):
 
     async def run(self, context: Context) -> Output:
         try:
-            return Output({"result": is_true(context.config["expression"], context.variables)})
+            return Output({"result": is_true(context.config["expression"], context.scope)})
         except ExpressionError as error:
             raise ComponentError(f"the expression failed: {error}") from None

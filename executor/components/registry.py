@@ -15,6 +15,7 @@ from executor.components.extract import Extract
 from executor.components.http_request import HttpRequest
 from executor.components.human_task import HumanTask
 from executor.components.log import Log
+from executor.components.loop import Loop
 from executor.components.start import Start
 from executor.components.sub_workflow import SubWorkflow
 from executor.components.switch import Switch
@@ -36,6 +37,7 @@ BUILT_IN: tuple[type[Component], ...] = (
     HumanTask,
     ExternalTask,
     SubWorkflow,
+    Loop,
 )
 GROUP = "runcast.components"
 

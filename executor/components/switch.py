@@ -36,7 +36,7 @@ class Switch(Component):
     async def run(self, context: Context) -> Output:
         for case in context.config["cases"]:
             try:
-                if is_true(case["expression"], context.variables):
+                if is_true(case["expression"], context.scope):
                     return Output({"case": case["name"]})
             except ExpressionError as error:
                 raise ComponentError(f"the expression of case '{case['name']}' failed: {error}") from None

@@ -19,6 +19,6 @@ class Transform(Component):
         if "output" in context.config:
             return Output(context.config["output"])
         try:
-            return Output(evaluate(context.config["expression"], context.variables))
+            return Output(evaluate(context.config["expression"], context.scope))
         except ExpressionError as error:
             raise ComponentError(f"the expression failed: {error}") from None

@@ -6,17 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from executor.components.registry import Registry
+from executor.conditions import names_in
 from executor.definitions.report import Finding, error, warning
-from executor.domain.definition import ComponentSpec, ConnectionType, Definition, Graph
+from executor.domain.definition import LOOP, ComponentSpec, ConnectionType, Graph, own_config
 from executor.domain.errors import Code
-from executor.domain.references import BadReference, Reference, Root, find, holds_reference
+from executor.domain.execution.references import ITERATION, variables_of
+from executor.domain.references import NOWHERE, BadReference, Reference, Root, find, holds_reference
 from executor.expressions import ExpressionError, check
 from executor.shapes import problems_of
 
+_OF_ITEMS = (Root.VARIABLE, Root.PARAMETER, Root.COMPONENT)
+"""How a reference to the item of a loop may be written."""
 
-def connection_findings(definition: Definition, graph: Graph, prefix: str) -> Iterator[Finding]:
+
+def connection_findings(graph: Graph, prefix: str) -> Iterator[Finding]:
     seen: set[tuple[str, str, str, str | None]] = set()
-    for index, connection in enumerate(definition.connections):
+    for index, connection in enumerate(graph.connections):
         field = f"{prefix}.connections[{index}]"
         for end, id in (("source", connection.source), ("target", connection.target)):
             if id not in graph.components:
@@ -30,16 +35,17 @@ def connection_findings(definition: Definition, graph: Graph, prefix: str) -> It
         seen.add(key)
         if connection.condition is not None and connection.condition.strip():
             try:
-                check(connection.condition, is_condition=True)
+                check(connection.condition, names_in(graph), is_condition=True)
             except ExpressionError as wrong:
                 yield error("EXPRESSION", f"the condition is wrong: {wrong}", f"{field}.condition", connection.source)
         elif connection.type is ConnectionType.CONDITIONAL:
             yield error("NO_CONDITION", "a conditional connection needs a condition", f"{field}.condition")
 
 
-def config_findings(definition: Definition, graph: Graph, registry: Registry, prefix: str) -> Iterator[Finding]:
-    used: set[str] = set()
-    for index, spec in enumerate(definition.components):
+def config_findings(graph: Graph, registry: Registry, prefix: str, used: set[str]) -> Iterator[Finding]:
+    """Of the components of one graph, without those in the bodies of loops. The parameters that they use are added to
+    `used`."""
+    for index, spec in enumerate(graph.definition.components):
         field = f"{prefix}.components[{index}]"
         if spec.type not in registry:
             known = ", ".join(sorted(registry))
@@ -47,25 +53,31 @@ def config_findings(definition: Definition, graph: Graph, registry: Registry, pr
             yield error("UNKNOWN_TYPE", message, f"{field}.type", spec.id)
             continue
         yield from _schema_findings(spec, registry, f"{field}.config")
-        yield from _expression_findings(spec, registry, f"{field}.config")
+        yield from _expression_findings(graph, spec, registry, f"{field}.config")
         for at, wrong in registry[spec.type].faults(spec.config):
             yield error("CONFIG", wrong, f"{field}.config.{at}", spec.id)
-        yield from _reference_findings(definition, graph, spec, registry, f"{field}.config", used)
+        yield from _reference_findings(graph, spec, registry, f"{field}.config", used)
         yield from _care_findings(graph, spec, registry, field)
-    texts = _texts_with_input(definition, registry) if definition.parameters else []
-    for index, parameter in enumerate(definition.parameters):
+
+
+def unused_findings(graph: Graph, registry: Registry, prefix: str, used: set[str]) -> Iterator[Finding]:
+    parameters = graph.definition.parameters
+    texts = list(_texts_with_input(graph, registry)) if parameters else []
+    for index, parameter in enumerate(parameters):
         if parameter.name not in used and not any(parameter.name in text for text in texts):
             message = f"the parameter '{parameter.name}' is declared and never used"
             yield warning("UNUSED_PARAMETER", message, f"{prefix}.parameters[{index}]")
 
 
-def _texts_with_input(definition: Definition, registry: Registry) -> list[str]:
+def _texts_with_input(graph: Graph, registry: Registry) -> Iterator[str]:
     """Conditions and expressions may use a parameter through `input`; its name in the text is hint enough."""
-    texts = [connection.condition or "" for connection in definition.connections]
-    for spec in definition.components:
+    texts = [connection.condition or "" for connection in graph.connections]
+    for spec in graph.components.values():
         if spec.type in registry:
             texts += [text for _, text in _expressions(registry[spec.type].config_schema, spec.config, "")]
-    return [text for text in texts if "input" in text]
+    yield from (text for text in texts if "input" in text)
+    for body in graph.bodies.values():
+        yield from _texts_with_input(body, registry)
 
 
 def _expressions(schema: dict[str, Any], value: Any, field: str) -> Iterator[tuple[str, str]]:
@@ -96,44 +108,60 @@ def _schema_findings(spec: ComponentSpec, registry: Registry, field: str) -> Ite
             yield error("CONFIG", problem.message, problem.field or field, spec.id)
 
 
-def _expression_findings(spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
+def _expression_findings(graph: Graph, spec: ComponentSpec, registry: Registry, field: str) -> Iterator[Finding]:
+    names = (*names_in(graph), ITERATION) if spec.type == LOOP else names_in(graph)
     for at, text in _expressions(registry[spec.type].config_schema, spec.config, field):
         try:
-            check(text)
+            check(text, tuple(dict.fromkeys(names)))
         except ExpressionError as wrong:
             yield error("EXPRESSION", f"the expression is wrong: {wrong}", at, spec.id)
 
 
 def _reference_findings(
-    definition: Definition, graph: Graph, spec: ComponentSpec, registry: Registry, prefix: str, used: set[str]
+    graph: Graph, spec: ComponentSpec, registry: Registry, prefix: str, used: set[str]
 ) -> Iterator[Finding]:
-    declared = {parameter.name: parameter for parameter in definition.parameters}
-    for field, reference in find(spec.config, prefix):
+    for field, reference in find(own_config(spec), prefix):
         if isinstance(reference, BadReference):
             yield error("REFERENCE", f"'{reference.text}' is not a reference: {reference.why}", field, spec.id)
+        elif reference.root in _OF_ITEMS and reference.name in variables_of(graph):
+            if reference.root is Root.COMPONENT and graph.named(reference.name) is not None:
+                yield from _component_reference(graph, spec, reference, field)
+        elif reference.root is Root.VARIABLE:
+            yield error("REFERENCE", f"'{reference.text}' is not a reference: {NOWHERE}", field, spec.id)
         elif reference.root is Root.COMPONENT:
             yield from _component_reference(graph, spec, reference, field)
         elif reference.root in (Root.PARAMETER, Root.INPUT):
-            used.update([reference.name] if reference.name else declared)
-            if reference.root is Root.PARAMETER and reference.name not in declared:
-                message = f"'{reference.text}': there is no parameter '{reference.name}'; declare it in parameters"
-                yield error("UNDECLARED_PARAMETER", message, field, spec.id)
-            elif reference.name and reference.name not in declared:
-                message = f"'{reference.text}' is not among the declared parameters; it is null unless given"
-                yield warning("UNDECLARED_INPUT", message, field, spec.id)
-            named = [declared[reference.name]] if reference.name in declared else []
-            takes_secrets = registry[spec.type].goes_outside or registry[spec.type].passes_secrets
-            if any(parameter.secret for parameter in named) and not takes_secrets:
-                message = f"'{reference.text}' is a secret; only configs that go outside may have it"
-                yield error("SECRET", message, field, spec.id)
+            yield from _parameter_reference(graph, spec, reference, registry, field, used)
+
+
+def _parameter_reference(
+    graph: Graph, spec: ComponentSpec, reference: Reference, registry: Registry, field: str, used: set[str]
+) -> Iterator[Finding]:
+    declared = {parameter.name: parameter for parameter in graph.top.definition.parameters}
+    used.update([reference.name] if reference.name else declared)
+    if reference.root is Root.PARAMETER and reference.name not in declared:
+        message = f"'{reference.text}': there is no parameter '{reference.name}'; declare it in parameters"
+        yield error("UNDECLARED_PARAMETER", message, field, spec.id)
+    elif reference.name and reference.name not in declared:
+        message = f"'{reference.text}' is not among the declared parameters; it is null unless given"
+        yield warning("UNDECLARED_INPUT", message, field, spec.id)
+    takes_secrets = registry[spec.type].goes_outside or registry[spec.type].passes_secrets
+    if reference.name in declared and declared[reference.name].secret and not takes_secrets:
+        message = f"'{reference.text}' is a secret; only configs that go outside may have it"
+        yield error("SECRET", message, field, spec.id)
 
 
 def _component_reference(graph: Graph, spec: ComponentSpec, reference: Reference, field: str) -> Iterator[Finding]:
-    if reference.name not in graph.components:
-        message = f"'{reference.text}': there is no component '{reference.name}'"
+    """What stands before a loop, stands before all that is in it."""
+    at, around = spec.id, graph
+    while reference.name not in around.names and around.above is not None:
+        at, around = around.loop, around.above
+    if reference.name not in around.names:
+        inside = "" if reference.name not in graph.home else " here: what is in a loop is seen only in there"
+        message = f"'{reference.text}': there is no component '{reference.name}'{inside}"
         yield error("REFERENCE", message, field, spec.id)
-    elif not graph.is_ancestor(reference.name, spec.id):
-        message = f"'{reference.text}': '{reference.name}' does not come before '{spec.id}'"
+    elif not around.is_ancestor(around.names[reference.name], at):
+        message = f"'{reference.text}': '{reference.name}' does not come before '{at}'"
         yield error("REFERENCE", message, field, spec.id)
 
 

@@ -10,12 +10,12 @@ from msgspec import UNSET
 
 from executor.components.registry import Registry
 from executor.definitions.blocks import compile_blocks
-from executor.definitions.configs import config_findings, connection_findings
+from executor.definitions.configs import config_findings, connection_findings, unused_findings
 from executor.definitions.forms import Compile, Written
 from executor.definitions.parameters import fits
 from executor.definitions.report import Finding, Report, Severity, error, report
 from executor.definitions.steps import compile_steps
-from executor.domain.definition import Definition, Graph
+from executor.domain.definition import LOOP, START, ComponentSpec, Definition, Graph
 from executor.domain.errors import Code, Invalid
 from executor.domain.references import holds_reference
 from executor.domain.values import DEEPEST, is_deep
@@ -27,6 +27,7 @@ _SHAPE = Shape(Definition)
 AgentNamed = Callable[[str], bool]
 """Is there an active agent of this name?"""
 
+_OF_THE_WHOLE = ("parameters", "max_execution_time", "queue_timeout")
 _FORMS: dict[str, Compile] = {"start_step": compile_steps, "steps": compile_steps, "blocks": compile_blocks}
 """The form of a definition that has no `components`, by a field that only this form has."""
 
@@ -114,25 +115,62 @@ def _component_at(raw: Any, field: str | None, prefix: str) -> str | None:
 def _findings(
     definition: Definition, registry: Registry, prefix: str, agent_named: AgentNamed | None
 ) -> Iterator[Finding]:
-    graph = Graph(definition)
-    yield from _identities(definition, prefix)
-    yield from _starts(definition, graph, prefix)
-    yield from connection_findings(definition, graph, prefix)
-    yield from _cycles(graph, prefix)
-    yield from _reach(definition, graph, prefix)
-    yield from config_findings(definition, graph, registry, prefix)
-    if agent_named is not None:
-        yield from _agents(definition, prefix, agent_named)
+    graph, used = Graph(definition), set[str]()
+    yield from _parameters(definition, prefix)
+    yield from _graph_findings(graph, registry, prefix, agent_named, used)
+    yield from unused_findings(graph, registry, prefix, used)
     yield _count(definition)
 
 
-def _identities(definition: Definition, prefix: str) -> Iterator[Finding]:
+def _graph_findings(
+    graph: Graph,
+    registry: Registry,
+    prefix: str,
+    agent_named: AgentNamed | None,
+    used: set[str],
+) -> Iterator[Finding]:
+    """Of a graph and the bodies of its loops."""
+    yield from _identities(graph, prefix)
+    yield from _starts(graph, prefix)
+    yield from connection_findings(graph, prefix)
+    yield from _cycles(graph, prefix)
+    yield from _reach(graph, prefix)
+    yield from config_findings(graph, registry, prefix, used)
+    if agent_named is not None:
+        yield from _agents(graph.definition, prefix, agent_named)
+    for index, spec in enumerate(graph.definition.components):
+        field = f"{prefix}.components[{index}].config.body"
+        if spec.type == LOOP and isinstance(spec.config.get("body"), dict):
+            yield from _body_findings(spec, field)
+            if spec.id in graph.bodies:
+                yield from _graph_findings(graph.bodies[spec.id], registry, field, agent_named, used)
+
+
+def _body_findings(spec: ComponentSpec, field: str) -> Iterator[Finding]:
+    """Its shape; and what only a whole workflow has."""
+    try:
+        body = _SHAPE.parse(spec.config["body"], field)
+    except Invalid as invalid:
+        for problem in invalid.problems:
+            yield error("CONFIG", problem.message, problem.field or field, spec.id)
+        return
+    for name in _OF_THE_WHOLE:
+        if getattr(body, name):
+            yield error(
+                "BODY", f"'{name}' belongs to the workflow, not to the body of a loop", f"{field}.{name}", spec.id
+            )
+
+
+def _identities(graph: Graph, prefix: str) -> Iterator[Finding]:
     seen: Counter[str] = Counter()
-    for index, spec in enumerate(definition.components):
+    for index, spec in enumerate(graph.definition.components):
         seen[spec.id] += 1
         if seen[spec.id] == 2:
             field = f"{prefix}.components[{index}].id"
             yield error("REPEATED_ID", f"the id '{spec.id}' is used more than once", field, spec.id)
+
+
+def _parameters(definition: Definition, prefix: str) -> Iterator[Finding]:
     names: Counter[str] = Counter()
     for index, parameter in enumerate(definition.parameters):
         names[parameter.name] += 1
@@ -147,9 +185,10 @@ def _identities(definition: Definition, prefix: str) -> Iterator[Finding]:
             yield error("SECRET_DEFAULT", message, f"{field}.default_value")
 
 
-def _starts(definition: Definition, graph: Graph, prefix: str) -> Iterator[Finding]:
-    starts = [(index, spec) for index, spec in enumerate(definition.components) if spec.type == "start"]
-    if not starts:
+def _starts(graph: Graph, prefix: str) -> Iterator[Finding]:
+    """The body of a loop needs none."""
+    starts = [(index, spec) for index, spec in enumerate(graph.definition.components) if spec.type == START]
+    if not starts and graph.above is None:
         yield error("NO_START", "there must be exactly one component of type 'start'", f"{prefix}.components")
     for index, spec in starts[1:]:
         message = f"there must be exactly one component of type 'start'; '{spec.id}' is another"
@@ -207,10 +246,10 @@ def _one_cycle(graph: Graph, knot: set[str]) -> list[str]:
     return list(reversed(walked[walked.index(at) :]))
 
 
-def _reach(definition: Definition, graph: Graph, prefix: str) -> Iterator[Finding]:
-    starts = [spec.id for spec in definition.components if spec.type == "start"]
+def _reach(graph: Graph, prefix: str) -> Iterator[Finding]:
+    starts = graph.begins_with
     reached = graph.descendants(*starts) | set(starts)
-    for index, spec in enumerate(definition.components):
+    for index, spec in enumerate(graph.definition.components):
         if starts and spec.id not in reached:
             yield Finding(
                 code="UNREACHABLE",

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from executor.domain.values import RetryPolicy
 
 ComponentId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
 ParameterName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=128)]
+LOOP, START = "loop", "start"
+"""The types that the graph itself knows."""
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 
@@ -70,16 +73,74 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue_timeout: Seconds | None = None
 
 
+def body_of(spec: ComponentSpec) -> Definition | None:
+    """What a loop runs in each iteration; None where that has not the shape of a definition."""
+    try:
+        return msgspec.convert(spec.config.get("body"), Definition)
+    except msgspec.ValidationError:
+        return None
+
+
+def own_config(spec: ComponentSpec) -> dict[str, Any]:
+    """The config without a loop's body, whose references are resolved where they stand."""
+    if spec.type != LOOP:
+        return spec.config
+    return {name: value for name, value in spec.config.items() if name != "body"}
+
+
+def _names(definition: Definition, loop: str, above: Graph | None) -> dict[str, str]:
+    known = {} if above is None else above.home
+    return {spec.id: f"{loop}.{spec.id}" if spec.id in known else spec.id for spec in definition.components}
+
+
+def _renamed(definition: Definition, names: dict[str, str]) -> Definition:
+    if all(name == id for name, id in names.items()):
+        return definition
+    return structs.replace(
+        definition,
+        components=tuple(structs.replace(spec, id=names[spec.id]) for spec in definition.components),
+        connections=tuple(
+            structs.replace(
+                each, source=names.get(each.source, each.source), target=names.get(each.target, each.target)
+            )
+            for each in definition.connections
+        ),
+    )
+
+
 class Graph:
     """The adjacency of a definition, computed once for each run or validation.
 
-    A connection is named by its index in `definition.connections`; that is what events record as `taken`.
+    A connection is named by its index in `definition.connections`; that is what events record as `taken`. The bodies
+    of loops are graphs of their own, with the one around them `above`; `depth` counts the loops around.
+
+    `home` has the graph of each component, in bodies too. An id that a body shares with what was there before it is
+    known everywhere as `loop.id`; `names` leads from the ids as written to those that are known.
     """
 
-    __slots__ = ("_masks", "_numbers", "components", "connections", "definition", "inbound", "incoming", "outgoing")
+    __slots__ = (
+        "_masks",
+        "_numbers",
+        "above",
+        "bodies",
+        "components",
+        "connections",
+        "definition",
+        "depth",
+        "home",
+        "inbound",
+        "incoming",
+        "loop",
+        "names",
+        "outgoing",
+    )
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, loop: str = "", above: Graph | None = None) -> None:
+        self.names = _names(definition, loop, above)
+        definition = definition if above is None else _renamed(definition, self.names)
         self.definition = definition
+        self.loop, self.above = loop, above
+        self.depth: int = 0 if above is None else above.depth + 1
         self.connections = definition.connections
         self.components: dict[str, ComponentSpec] = {spec.id: spec for spec in definition.components}
         self._masks: dict[str, int] | None = None
@@ -91,6 +152,39 @@ class Graph:
                 self.outgoing[connection.source].append(index)
                 self.incoming[connection.target].append(index)
         self.inbound: dict[str, int] = {id: len(indices) for id, indices in self.incoming.items()}
+        self.home: dict[str, Graph] = {} if above is None else above.home
+        self.home.update(dict.fromkeys(self.components, self))
+        self.bodies: dict[str, Graph] = {}
+        for spec in definition.components:
+            if spec.type == LOOP and (body := body_of(spec)) is not None:
+                self.bodies[spec.id] = Graph(body, spec.id, self)
+
+    @property
+    def top(self) -> Graph:
+        """The graph that is in no loop."""
+        return self if self.above is None else self.above.top
+
+    def named(self, name: str) -> str | None:
+        """The id of the component that is called so here: in this graph, else in one around it."""
+        if name in self.names or self.above is None:
+            return self.names.get(name)
+        return self.above.named(name)
+
+    def spec(self, id: str) -> ComponentSpec:
+        """Of a component here or in a body."""
+        return self.home[id].components[id]
+
+    @property
+    def has_start(self) -> bool:
+        return any(spec.type == START for spec in self.definition.components)
+
+    @property
+    def begins_with(self) -> list[str]:
+        """The start; where a body has none, everything that nothing leads to."""
+        roots = self.roots
+        if self.above is not None and not self.has_start:
+            return roots
+        return [id for id in roots if self.components[id].type == START]
 
     @property
     def roots(self) -> list[str]:

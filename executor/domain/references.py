@@ -16,7 +16,12 @@ import msgspec
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\{\{([^{}]*)\}\}")
 _STEP = re.compile(r"(?:^|(?!^)\.)([\w-]+)|\[([0-9]{1,9})\]")
+VARIABLE_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"
 _INDEX = re.compile(r"[0-9]{1,9}")
+
+
+_VARIABLE = re.compile(VARIABLE_PATTERN)
+NOWHERE = "it must start with workflow.input, with a component's id and .output, or with the name of a loop's item"
 
 
 class Root(StrEnum):
@@ -26,10 +31,12 @@ class Root(StrEnum):
     PARAMETER = "parameter"
     COMPONENT = "component"
     EXECUTION = "execution"
+    VARIABLE = "variable"
 
 
 class Reference(NamedTuple):
-    """`name` is the component's id for COMPONENT, the parameter's for PARAMETER and INPUT (empty for all of it)."""
+    """`name` is the component's id for COMPONENT, the parameter's for PARAMETER and INPUT (empty for all of it), for
+    VARIABLE what a loop calls its item; only who knows the loops around can say whether there is one."""
 
     text: str
     root: Root
@@ -73,7 +80,9 @@ def _parse(match: re.Match[str]) -> Reference | BadReference:
         return Reference(text, Root.EXECUTION, steps[1], ())
     if len(steps) > 1 and steps[1] == "output":
         return Reference(text, Root.COMPONENT, steps[0], steps[2:])
-    return BadReference(text, "it must start with workflow.input, or with a component's id and .output")
+    if steps[0] in ("workflow", "execution") or _VARIABLE.fullmatch(steps[0]) is None:
+        return BadReference(text, NOWHERE)
+    return Reference(text, Root.VARIABLE, steps[0], steps[1:])
 
 
 def find(value: Any, field: str) -> Iterator[tuple[str, Reference | BadReference]]:

@@ -148,6 +148,12 @@ def component_key(id: str, iteration: str) -> str:
     return f"{id}@{iteration}" if iteration else id
 
 
+def split_key(key: str) -> tuple[str, str]:
+    """The id and the iteration of a component's key."""
+    id, _, iteration = key.partition("@")
+    return id, iteration
+
+
 SIGNAL_PATTERN = r"^[A-Za-z0-9_./-]+$"
 """Of the keys of signals that clients send; those with a colon are the hub's own."""
 

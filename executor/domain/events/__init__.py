@@ -5,7 +5,7 @@ A name, once released, never changes its meaning; a new shape of its data gets a
 
 from __future__ import annotations
 
-from executor.domain.events import agent, apikey, execution, schedule, task, template, webhook, workflow
+from executor.domain.events import agent, apikey, execution, loop, schedule, task, template, webhook, workflow
 from executor.domain.events.base import (
     ComponentFacts,
     Event,
@@ -53,6 +53,9 @@ _CLASSES: tuple[type[Event], ...] = (
     task.TaskFailed,
     task.TaskCancelled,
     task.TaskRetried,
+    loop.LoopStarted,
+    loop.IterationCompleted,
+    loop.IterationFailed,
     webhook.WebhookCreated,
     webhook.WebhookUpdated,
     webhook.WebhookDisabled,

@@ -209,4 +209,5 @@ class LogWritten(Event, frozen=True, kw_only=True):
     level: str
     message: str
     component_id: str | None = None
+    iteration: str = ""
     metadata: dict[str, Any] | None = None

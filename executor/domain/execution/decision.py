@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from executor.domain.definition import ComponentSpec
+from executor.domain.definition import Graph, own_config
 from executor.domain.errors import Code, ResourceConflict, Stale
 from executor.domain.events import Event, Failure, Stamp
 from executor.domain.events import execution as events
+from executor.domain.events.loop import IterationCompleted, IterationFailed, LoopStarted
+from executor.domain.execution import loops
 from executor.domain.execution.folds import apply
-from executor.domain.execution.inputs import Completed, Failed, Input, LogLine, SignalDue, Suspended, TimerDue
+from executor.domain.execution.inputs import (
+    Completed,
+    Failed,
+    Input,
+    IterationDue,
+    LogLine,
+    LoopDue,
+    Looped,
+    SignalDue,
+    Suspended,
+    TimerDue,
+)
 from executor.domain.execution.references import lookup_in
 from executor.domain.execution.state import ComponentState, State, copied
 from executor.domain.references import resolve
@@ -23,8 +36,10 @@ from executor.domain.values import (
     Instant,
     Progress,
     RetryPolicy,
+    component_key,
     plus,
     seconds_between,
+    split_key,
 )
 
 _ONE_ATTEMPT = RetryPolicy()
@@ -66,23 +81,26 @@ class Decision:
             "started_at": state.started_at,
         }
 
-    def _component_facts(self, id: str, status: ComponentStatus, settles: int = 0) -> dict[str, Any]:
-        """`settles` is 1 where the event settles its component, so that its progress counts it."""
-        state, known = self.state, self.state.components.get(id)
-        progress = state.progress
+    def _component_facts(self, key: str, status: ComponentStatus, settles: int = 0) -> dict[str, Any]:
+        """`settles` is 1 where the event settles its component, so that its progress counts it. What is in a loop
+        does not count, as the loop's body does not in the run's total."""
+        state, known = self.state, self.state.components.get(key)
+        (id, iteration), progress = split_key(key), state.progress
         began = known.started_at if known and settles else None
-        total, done = progress.total_components, progress.completed_components + settles
-        running = {**state.waits, **state.timers, **state.running}
+        total = progress.total_components
+        done = progress.completed_components + (0 if iteration else settles)
+        running = {**state.loops, **state.waits, **state.timers, **state.running}
         if settles:
-            running.pop(id, None)
+            running.pop(key, None)
         elif status is ComponentStatus.RUNNING:
-            running[id] = None
+            running[key] = None
+        current = next(reversed(running), None)
         return {
             "workflow_name": state.run.workflow_name,
             "status": status,
             "priority": state.priority,
             "progress": Progress(
-                current_component=next(reversed(running), None),
+                current_component=current and split_key(current)[0],
                 completed_components=done,
                 total_components=total,
                 percentage=done * 100 // total,
@@ -93,7 +111,8 @@ class Decision:
             "execution_started_at": state.started_at,
             "execution_duration": state.elapsed(self.now),
             "component_id": id,
-            "component_type": state.map.components[id].type,
+            "component_type": state.map.spec(id).type,
+            "iteration": iteration,
             "attempt": known.attempt if known else 0,
         }
 
@@ -101,75 +120,131 @@ class Decision:
 
     def take(self, input: Input) -> None:
         match input:
-            case Completed():
-                self._at(input.component_id, input.attempt)
-                self._write(input.component_id, input.logs)
-                self._complete(input.component_id, input.output, input.taken)
-            case Failed():
-                component = self._at(input.component_id, input.attempt)
-                self._write(input.component_id, input.logs)
-                self._fail(component, input)
-            case Suspended():
-                self._at(input.component_id, input.attempt)
-                self.emit(
-                    events.TimerScheduled(component_id=input.component_id, fires_at=input.until, signal=input.signal)
-                )
             case TimerDue():
                 self._fire(input)
             case SignalDue():
                 self._wake(input)
+            case IterationDue():
+                self._turn(input)
+            case LoopDue():
+                if input.result.key in self.state.finished:
+                    self._end(input.result)
+            case _ if not self._is_gone(input.key):
+                self._hear(input)
 
-    def _at(self, id: str, attempt: int) -> ComponentState:
-        """The running component that an input is about."""
-        component = self.state.components.get(id)
-        if component is None or id not in self.state.running or component.attempt != attempt:
+    def _is_gone(self, key: str) -> bool:
+        """Its iteration has ended without waiting for it."""
+        return key not in self.state.components and split_key(key)[1] != ""
+
+    def _hear(self, input: Completed | Failed | Suspended | Looped) -> None:
+        """From a component that runs."""
+        key = input.key
+        self._require_running(key, input.attempt)
+        id, iteration = split_key(key)
+        match input:
+            case Suspended():
+                self.emit(
+                    events.TimerScheduled(
+                        component_id=id, iteration=iteration, fires_at=input.until, signal=input.signal
+                    )
+                )
+            case Looped():
+                self.emit(
+                    LoopStarted(
+                        component_id=id,
+                        iteration=iteration,
+                        count=input.times,
+                        max_concurrency=input.max_concurrency,
+                        fires_at=input.until,
+                    )
+                )
+            case _:
+                self._end(input)
+
+    def _require_running(self, key: str, attempt: int) -> None:
+        component = self.state.components.get(key)
+        if component is None or key not in self.state.running or component.attempt != attempt:
             at = f"attempt {component.attempt}, {component.status}" if component else "not started"
-            raise Stale(f"component '{id}' is not running attempt {attempt} ({at})")
-        return component
+            raise Stale(f"component '{key}' is not running attempt {attempt} ({at})")
 
-    def _write(self, id: str, lines: Sequence[LogLine]) -> None:
+    def _end(self, result: Completed | Failed) -> None:
+        self._write(result.key, result.logs)
+        if isinstance(result, Completed):
+            self._complete(result.key, result.output, result.taken)
+        else:
+            self._fail(self.state.components[result.key], result)
+
+    def _write(self, key: str, lines: Sequence[LogLine]) -> None:
+        id, iteration = split_key(key)
         for line in lines:
             self.emit(
-                events.LogWritten(level=line.level, message=line.message, component_id=id, metadata=line.metadata)
+                events.LogWritten(
+                    level=line.level,
+                    message=line.message,
+                    component_id=id,
+                    iteration=iteration,
+                    metadata=line.metadata,
+                )
             )
 
-    def _complete(self, id: str, output: Any, taken: tuple[int, ...]) -> None:
-        facts = self._component_facts(id, ComponentStatus.COMPLETED, settles=1)
+    def _complete(self, key: str, output: Any, taken: tuple[int, ...]) -> None:
+        facts = self._component_facts(key, ComponentStatus.COMPLETED, settles=1)
         self.emit(events.ComponentCompleted(**facts, output_data=output, taken=taken))
 
     def _fail(self, component: ComponentState, input: Failed) -> None:
-        policy = self.state.map.components[component.id].retry or _ONE_ATTEMPT
+        self._cancel_inside(component.key)
+        policy = self.state.spec(component.key).retry or _ONE_ATTEMPT
         failures = component.failures + 1
         if input.temporary and failures < policy.max_attempts:
-            facts = self._component_facts(component.id, ComponentStatus.PENDING)
+            facts = self._component_facts(component.key, ComponentStatus.PENDING)
             retry_at = plus(self.now, policy.delay(failures, input.jitter))
             self.emit(
                 events.ComponentRetryScheduled(**facts, error=input.failure, retry_count=failures, retry_at=retry_at)
             )
             return
-        facts = self._component_facts(component.id, ComponentStatus.FAILED, settles=1)
+        facts = self._component_facts(component.key, ComponentStatus.FAILED, settles=1)
         self.emit(events.ComponentFailed(**facts, error=input.failure, retry_count=failures - 1, taken=input.taken))
 
     def _fire(self, input: TimerDue) -> None:
-        fires_at = self.state.timers.get(input.component_id)
+        fires_at = self.state.timers.get(input.key)
         if fires_at is None or fires_at > self.now or self.state.is_paused:
             return None
-        self.emit(events.TimerFired(component_id=input.component_id, fires_at=fires_at))
+        id, iteration = split_key(input.key)
+        self.emit(events.TimerFired(component_id=id, iteration=iteration, fires_at=fires_at))
         if input.failure is None:
-            return self._complete(input.component_id, input.output, input.taken)
-        component = self.state.components[input.component_id]
-        failed = Failed(component.id, component.attempt, input.failure, input.temporary, input.taken)
+            return self._complete(input.key, input.output, input.taken)
+        component = self.state.components[input.key]
+        failed = Failed(component.key, component.attempt, input.failure, input.temporary, input.taken)
         return self._fail(component, failed)
 
     def _wake(self, input: SignalDue) -> None:
         """Only by the very signal that `result` was made of: another may have been first."""
-        result = input.result
-        if (result.component_id, input.number) not in [(id, signal.number) for id, signal in self.state.signalled]:
-            return None
-        self._write(result.component_id, result.logs)
-        if isinstance(result, Completed):
-            return self._complete(result.component_id, result.output, result.taken)
-        return self._fail(self.state.components[result.component_id], result)
+        if (input.result.key, input.number) in [(key, signal.number) for key, signal in self.state.signalled]:
+            self._end(input.result)
+
+    def _turn(self, input: IterationDue) -> None:
+        if input.iteration in self.state.asking:
+            if input.failure is None:
+                self._close(input.iteration, goes_on=input.goes_on)
+            else:
+                self._close_failed(input.iteration, input.failure)
+
+    def _close(self, at: str, goes_on: bool = False) -> None:
+        """An iteration has nothing left to do."""
+        found = self.state.iterations[at]
+        id, iteration = split_key(found.loop)
+        output = results(self.state, loops.body_of(self.state, found.loop), found.path)
+        self.emit(
+            IterationCompleted(
+                component_id=id, iteration=iteration, index=found.index, output_data=output, goes_on=goes_on
+            )
+        )
+
+    def _close_failed(self, at: str, failure: Failure) -> None:
+        found = self.state.iterations[at]
+        id, iteration = split_key(found.loop)
+        self._cancel(self.state.inside(found.loop, found.index))
+        self.emit(IterationFailed(component_id=id, iteration=iteration, index=found.index, error=failure))
 
     # going on
 
@@ -182,6 +257,8 @@ class Decision:
                 return self.end_failed(self._too_long())
             if self.state.dead:
                 self._skip(next(iter(self.state.dead)))
+            elif self.state.over:
+                self._finish(next(iter(self.state.over)))
             elif startable := self._startable():
                 self._start(startable)
             elif self.state.is_busy or self.state.is_waiting:
@@ -198,25 +275,47 @@ class Decision:
         due = (id for id, at in self.state.retries.items() if at <= self.now)
         return next(iter(self.state.ready), None) or next(due, None)
 
-    def _skip(self, id: str) -> None:
-        self.emit(events.ComponentSkipped(**self._component_facts(id, ComponentStatus.SKIPPED, settles=1)))
+    def _skip(self, key: str) -> None:
+        self.emit(events.ComponentSkipped(**self._component_facts(key, ComponentStatus.SKIPPED, settles=1)))
 
-    def _start(self, id: str) -> None:
-        known = self.state.components.get(id)
-        facts = self._component_facts(id, ComponentStatus.RUNNING) | {
+    def _finish(self, at: str) -> None:
+        failure = self.state.iterations[at].failure
+        if failure is None:
+            self._close(at)
+        else:
+            self._close_failed(at, failure)
+
+    def _start(self, key: str) -> None:
+        known = self.state.components.get(key)
+        facts = self._component_facts(key, ComponentStatus.RUNNING) | {
             "started_at": self.now,
             "attempt": known.attempt + 1 if known else 1,
         }
-        spec = self.state.map.components[id]
-        generation = known.generation if known else 0
-        self.emit(events.ComponentStarted(**facts, generation=generation, input_data=shown_input(self.state, spec)))
+        generation = known.generation if known else self._generation(key)
+        self.emit(events.ComponentStarted(**facts, generation=generation, input_data=shown_input(self.state, key)))
+
+    def _generation(self, key: str) -> int:
+        """That of the loop around it, which a retry of the run raises."""
+        at = loops.iteration_of(self.state, key)
+        return 0 if at is None else self.state.components[self.state.iterations[at].loop].generation
 
     def cancel_components(self) -> None:
-        """Whatever has started and not ended: also what a takeover found running and has not started again."""
-        started = [known for known in self.state.components.values() if known.id in self.state.map.components]
-        for id in [known.id for known in started if not known.status.is_settled]:
-            facts = self._component_facts(id, ComponentStatus.CANCELLED, settles=1)
-            self.emit(events.ComponentCancelled(**facts))
+        """Whatever has started and not ended: also what a takeover found running and has not started again. What is
+        in a loop comes before it: with the loop it would be gone."""
+        home = self.state.map.home
+        known = [each for each in self.state.in_order() if each.id in home]
+        self._cancel(each.key for each in sorted(known, key=lambda each: -home[each.id].depth))
+
+    def _cancel_inside(self, loop: str) -> None:
+        for index in self.state.open_in(loop) if loop in self.state.loops else ():
+            self._cancel(self.state.inside(loop, index))
+
+    def _cancel(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            known = self.state.components.get(key)
+            if known is not None and not known.status.is_settled:
+                facts = self._component_facts(key, ComponentStatus.CANCELLED, settles=1)
+                self.emit(events.ComponentCancelled(**facts))
 
     def _too_long(self) -> Failure:
         limit = self.state.map.definition.max_execution_time
@@ -229,7 +328,7 @@ class Decision:
     def _end_completed(self) -> None:
         progress = msgspec.structs.replace(self.state.progress, percentage=100)
         facts = self.facts() | {"status": ExecutionStatus.COMPLETED, "progress": progress}
-        merged = results(self.state)
+        merged = results(self.state, self.state.map)
         size = len(msgspec.json.encode(merged))
         if size > MAX_RESULTS_BYTES:
             message = f"the results have {size} bytes together, more than {MAX_RESULTS_BYTES}"
@@ -237,17 +336,21 @@ class Decision:
         return self.emit(events.ExecutionCompleted(**facts, results=merged))
 
 
-def shown_input(state: State, spec: ComponentSpec) -> dict[str, Any] | None:
+def shown_input(state: State, key: str) -> dict[str, Any] | None:
     """The config as it will run, without secrets; None where that is too much to keep beside the outputs."""
-    resolved: dict[str, Any] = redact(resolve(spec.config, lookup_in(state)))
+    resolved: dict[str, Any] = redact(resolve(own_config(state.spec(key)), lookup_in(state, key)))
     return resolved if len(msgspec.json.encode(resolved)) <= _INPUT_SHOWN_BYTES else None
 
 
-def results(state: State) -> dict[str, Any]:
-    """The outputs of the completed `end` components, merged; else of those completed that led no further, by id."""
-    there = state.map.components
-    completed = [c for c in state.components.values() if c.status is ComponentStatus.COMPLETED and c.id in there]
-    ends = [c.output_data for c in completed if c.type == "end"]
+def results(state: State, graph: Graph, path: str = "") -> dict[str, Any]:
+    """What the run came to, or an iteration (by its path) of a body: the outputs of the completed `end` components,
+    merged; else of those completed that led no further, by id."""
+    found = [state.components.get(component_key(id, path)) for id in graph.components]
+    completed = sorted(
+        (known for known in found if known is not None and known.status is ComponentStatus.COMPLETED),
+        key=lambda known: known.sequence,
+    )
+    ends = [known.output_data for known in completed if known.type == "end"]
     if ends:
         return {key: value for output in ends if isinstance(output, dict) for key, value in output.items()}
-    return {c.id: c.output_data for c in completed if not c.taken}
+    return {known.id: known.output_data for known in completed if not known.taken}

@@ -13,8 +13,10 @@ from msgspec import structs
 from executor.domain.definition import Graph
 from executor.domain.events import ComponentFacts, Event, Fact, Stamp
 from executor.domain.events import execution as events
+from executor.domain.events import loop as loop_events
+from executor.domain.execution import loops
 from executor.domain.execution.state import ComponentState, Header, Signal, State, copied
-from executor.domain.values import ComponentStatus, ExecutionStatus, seconds_between
+from executor.domain.values import ComponentStatus, ExecutionStatus, component_key, seconds_between, split_key
 
 
 def evolve(state: State, facts: Sequence[Fact]) -> State:
@@ -62,9 +64,7 @@ def _queue(draft: State, status: ExecutionStatus, stamp: Stamp) -> None:
 def _lay(draft: State) -> None:
     """Settles the connections of all components that have ended, and finds what is ready and what is dead."""
     draft.unsettled, draft.taken, draft.ready, draft.dead = {}, {}, {}, {}
-    done = [
-        known for known in draft.components.values() if known.status.is_settled and known.id in draft.map.components
-    ]
+    done = [known for known in draft.in_order() if known.status.is_settled and known.key in draft.map.components]
     draft.settled = len(done)
     for root in draft.map.roots:
         if not _is_settled(draft, root):
@@ -107,6 +107,8 @@ def _reprioritized(draft: State, event: events.ExecutionReprioritized, stamp: St
 def _ended(draft: State, event: Event, stamp: Stamp) -> None:
     draft.completed_at, draft.before_pause, draft.paused_at, draft.paused_by = stamp.time, None, None, None
     draft.ready, draft.dead, draft.running, draft.timers, draft.waits, draft.retries = {}, {}, {}, {}, {}, {}
+    for loop in list(draft.loops):
+        loops.drop(draft, loop, keeps_outputs=True)
     match event:
         case events.ExecutionCompleted():
             draft.status, draft.results, draft.duration = ExecutionStatus.COMPLETED, event.results, event.duration
@@ -121,19 +123,27 @@ def _ended(draft: State, event: Event, stamp: Stamp) -> None:
 
 
 def _retried(draft: State, event: events.ExecutionRetried, stamp: Stamp) -> None:
+    is_same = event.definition is None and event.parameters == draft.run.parameters
     draft.header = structs.replace(draft.run, workflow_version=event.workflow_version, parameters=event.parameters)
     if event.definition is not None:
         draft.graph = Graph(event.definition)
     draft.started_at, draft.completed_at, draft.duration, draft.paused_seconds = None, None, None, 0.0
     draft.results, draft.failure, draft.cancelled_by, draft.reason = None, None, None, None
     kept = set(event.kept)
-    for known in [known for known in draft.components.values() if known.id in draft.map.components]:
+    for known in [known for known in draft.in_order() if known.key in draft.map.components]:
         if known.id not in kept:
             _put(draft, _again(known, draft.map.components[known.id].type))
+            if not (is_same and _goes_on(draft, known.id, event)):
+                loops.forget_outputs(draft, known.id)
         elif known.id in event.taken:
             _put(draft, structs.replace(known, taken=event.taken[known.id]))
     _queue(draft, ExecutionStatus(event.status), stamp)
     _lay(draft)
+
+
+def _goes_on(draft: State, id: str, event: events.ExecutionRetried) -> bool:
+    """What this loop completed is as good as before: all before it is kept, and nobody asked for the whole of it."""
+    return id != event.from_component and set(draft.map.sources(id)) <= set(event.kept)
 
 
 def _again(known: ComponentState, type: str) -> ComponentState:
@@ -155,22 +165,26 @@ def _is_settled(draft: State, id: str) -> bool:
 
 
 def _component(draft: State, event: ComponentFacts) -> ComponentState:
-    known = draft.components.get(event.component_id)
-    return known or ComponentState(
+    known = draft.components.get(event.key)
+    if known is not None:
+        return known
+    draft.begun += 1
+    return ComponentState(
         id=event.component_id,
         type=event.component_type,
-        sequence=len(draft.components),
+        sequence=draft.begun - 1,
+        iteration=event.iteration,
         status=ComponentStatus.PENDING,
     )
 
 
 def _put(draft: State, component: ComponentState) -> None:
-    draft.components[component.id] = structs.replace(component, version=draft.version)
-    draft.touched[component.id] = None
+    now = structs.replace(component, version=draft.version)
+    draft.components[component.key] = draft.touched[component.key] = now
 
 
 def _component_started(draft: State, event: events.ComponentStarted, stamp: Stamp) -> None:
-    id, known = event.component_id, _component(draft, event)
+    id, known = event.key, _component(draft, event)
     draft.ready.pop(id, None)
     draft.retries.pop(id, None)
     draft.running[id] = None
@@ -189,28 +203,34 @@ def _component_started(draft: State, event: events.ComponentStarted, stamp: Stam
 
 
 def _component_ended(draft: State, event: ComponentFacts, stamp: Stamp, **changes: Any) -> None:
-    id = event.component_id
+    id = event.key
     for waiting in (draft.running, draft.timers, draft.waits, draft.retries, draft.ready, draft.dead):
         waiting.pop(id, None)
+    if id in draft.loops:
+        loops.drop(draft, id, keeps_outputs=changes["status"] is not ComponentStatus.COMPLETED)
     known = _component(draft, event)
     _put(draft, structs.replace(known, completed_at=stamp.time, duration=event.duration, **changes))
-    draft.settled += 1
+    draft.settled += not event.iteration
     _settle(draft, id, draft.components[id].taken)
+    loops.settled(draft, id)
 
 
 def _settle(draft: State, source: str, taken: tuple[int, ...]) -> None:
     """The source ended: its connections are settled, and with them perhaps what they lead to."""
-    graph = draft.map
-    for index in graph.outgoing[source]:
-        target = graph.connections[index].target
+    id, path = split_key(source)
+    graph = draft.map.home[id]
+    for index in graph.outgoing[id]:
+        aim = graph.connections[index].target
+        target = component_key(aim, path)
         if _is_settled(draft, target):
             continue
-        left = draft.unsettled.get(target, graph.inbound[target]) - 1
+        left = draft.unsettled.get(target, graph.inbound[aim]) - 1
         draft.unsettled[target] = left
         if index in taken:
             draft.taken[target] = draft.taken.get(target, 0) + 1
         if left == 0:
-            (draft.ready if draft.taken.get(target) else draft.dead)[target] = None
+            del draft.unsettled[target]
+            (draft.ready if draft.taken.pop(target, 0) else draft.dead)[target] = None
 
 
 def _take_signal(draft: State, id: str) -> None:
@@ -223,7 +243,7 @@ def _take_signal(draft: State, id: str) -> None:
 
 
 def _component_completed(draft: State, event: events.ComponentCompleted, stamp: Stamp) -> None:
-    _take_signal(draft, event.component_id)
+    _take_signal(draft, event.key)
     _component_ended(
         draft,
         event,
@@ -237,12 +257,12 @@ def _component_completed(draft: State, event: events.ComponentCompleted, stamp: 
 
 def _component_failed(draft: State, event: events.ComponentFailed, stamp: Stamp) -> None:
     failures = event.retry_count + 1
-    _take_signal(draft, event.component_id)
+    _take_signal(draft, event.key)
     _component_ended(
         draft, event, stamp, status=ComponentStatus.FAILED, error=event.error, taken=event.taken, failures=failures
     )
-    if not event.taken and draft.failure is None:
-        draft.failure = event.error
+    if not event.taken:
+        loops.failed(draft, event.key, event.error)
 
 
 def _component_skipped(draft: State, event: events.ComponentSkipped, stamp: Stamp) -> None:
@@ -254,26 +274,29 @@ def _component_cancelled(draft: State, event: events.ComponentCancelled, stamp: 
 
 
 def _retry_scheduled(draft: State, event: events.ComponentRetryScheduled, stamp: Stamp) -> None:
-    _take_signal(draft, event.component_id)
-    draft.running.pop(event.component_id, None)
-    draft.timers.pop(event.component_id, None)
-    draft.retries[event.component_id] = event.retry_at
+    id = event.key
+    _take_signal(draft, id)
+    if id in draft.loops:
+        loops.drop(draft, id, keeps_outputs=True)
+    draft.running.pop(id, None)
+    draft.timers.pop(id, None)
+    draft.retries[id] = event.retry_at
     known = _component(draft, event)
     _put(draft, structs.replace(known, status=ComponentStatus.PENDING, error=event.error, failures=event.retry_count))
 
 
 def _timer_scheduled(draft: State, event: events.TimerScheduled, stamp: Stamp) -> None:
-    draft.running.pop(event.component_id, None)
+    draft.running.pop(event.key, None)
     if event.fires_at is not None:
-        draft.timers[event.component_id] = event.fires_at
+        draft.timers[event.key] = event.fires_at
     if event.signal is not None:
-        draft.waits[event.component_id] = event.signal
+        draft.waits[event.key] = event.signal
 
 
 def _timer_fired(draft: State, event: events.TimerFired, stamp: Stamp) -> None:
-    draft.timers.pop(event.component_id, None)
-    draft.waits.pop(event.component_id, None)
-    draft.running[event.component_id] = None
+    draft.timers.pop(event.key, None)
+    draft.waits.pop(event.key, None)
+    draft.running[event.key] = None
 
 
 def _nothing(draft: State, event: Event, stamp: Stamp) -> None:
@@ -302,4 +325,7 @@ _FOLDS: dict[type[Event], Callable[[State, Any, Stamp], None]] = {
     events.TimerScheduled: _timer_scheduled,
     events.TimerFired: _timer_fired,
     events.LogWritten: _nothing,
+    loop_events.LoopStarted: loops.loop_started,
+    loop_events.IterationCompleted: loops.iteration_completed,
+    loop_events.IterationFailed: loops.iteration_failed,
 }

@@ -152,8 +152,8 @@ def component_view(component: ComponentState) -> ComponentView:
 def rows(before: State, after: State) -> Sequence[Row]:
     if after.header is None:
         return ()
-    touched = after.touched if before.header is not None else after.components
-    return (_execution_row(after), *(_component_row(after, after.components[id]) for id in touched))
+    touched = after.touched if before.header is not None else {**after.components, **after.touched}
+    return (_execution_row(after), *(_component_row(after, known) for known in touched.values()))
 
 
 def _execution_row(state: State) -> ExecutionRow:

@@ -9,19 +9,31 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from executor.domain.definition import Graph
+from executor.domain.definition import ComponentSpec, Graph
 from executor.domain.events import Failure
 from executor.domain.events.execution import Parent
-from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, Progress, plus, seconds_between
+from executor.domain.execution.shards import Shards
+from executor.domain.values import (
+    ComponentStatus,
+    ExecutionStatus,
+    Instant,
+    Progress,
+    component_key,
+    plus,
+    seconds_between,
+    split_key,
+)
 
 
 class ComponentState(Struct, frozen=True, kw_only=True):
-    """One component of a run. `attempt` counts starts; `failures` only those that ended in failure. `version` is the
-    stream's as of the last fact about it, however many facts came together."""
+    """One component of a run, in one iteration of the loops around it. `attempt` counts starts; `failures` only those
+    that ended in failure. `version` is the stream's as of the last fact about it, however many facts came
+    together."""
 
     id: str
     type: str
@@ -40,6 +52,10 @@ class ComponentState(Struct, frozen=True, kw_only=True):
     duration: float | None = None
     taken: tuple[int, ...] = ()
     version: int = 0
+
+    @property
+    def key(self) -> str:
+        return component_key(self.id, self.iteration)
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -69,17 +85,49 @@ class Signal(NamedTuple):
     data: Any
 
 
-class State:
-    """The fold. `ready`, `dead`, `running`, `timers`, `waits`, `retries` say what can happen next; dicts keep order.
+class Iteration(Struct, frozen=True, kw_only=True):
+    """One pass of a loop that is under way. `path` are the indices of all loops around its components; `left` counts
+    those that have not ended; `failure` is the first that nobody handles."""
 
-    `running` are components that an engine is at; `timers` those that wait for a time; `waits` those that wait for a
-    signal, with its key (in both: for whichever comes first); `retries` those that wait for their next attempt.
-    `signals` are those that came before anybody took them, by their keys. `touched` are the components that the last
-    call of `evolve` changed.
+    loop: str
+    index: int
+    path: str
+    left: int
+    failure: Failure | None = None
+
+
+class Loop(Struct, frozen=True, kw_only=True):
+    """A loop that is under way: `count` iterations (None: while a condition holds), the one at `following` is the
+    next. `items` are what they go over; `failure` is the first of an iteration."""
+
+    count: int | None
+    max_concurrency: int
+    items: list[Any] | None
+    following: int = 0
+    open: int = 0
+    failure: Failure | None = None
+
+
+class State:
+    """The fold. What a loop's body has is there once for each iteration under way: components go by their keys, `id`
+    or `id@path` (of an iteration that has ended nothing is left but its output).
+
+    `ready`, `dead`, `running`, `timers`, `waits`, `retries` say what can happen next; dicts keep order. `running` are
+    components that an engine is at; `timers` those that wait for a time; `waits` those that wait for a signal, with
+    its key (in both: for whichever comes first); `retries` those that wait for their next attempt. `signals` are
+    those that came before anybody took them, by their keys.
+
+    `loops` are those under way, `iterations` theirs, each by the key that the loop would have inside of it; `outputs`
+    what iterations came to, by loop and index. `over` are iterations of which nothing is left to do, `asking` those
+    whose loop must know whether it goes on, `finished` loops that have come to their end.
+
+    `touched` are the components that the last call of `evolve` changed.
     """
 
     __slots__ = (
+        "asking",
         "before_pause",
+        "begun",
         "cancelled_by",
         "completed_at",
         "components",
@@ -88,8 +136,13 @@ class State:
         "engine",
         "epoch",
         "failure",
+        "finished",
         "graph",
         "header",
+        "iterations",
+        "loops",
+        "outputs",
+        "over",
         "paused_at",
         "paused_by",
         "paused_seconds",
@@ -135,7 +188,8 @@ class State:
         self.cancelled_by: str | None = None
         self.reason: str | None = None
         self.settled = 0
-        self.components: dict[str, ComponentState] = {}
+        self.begun = 0
+        self.components: Shards[ComponentState] = Shards()
         self.unsettled: dict[str, int] = {}
         self.taken: dict[str, int] = {}
         self.ready: dict[str, None] = {}
@@ -145,7 +199,13 @@ class State:
         self.waits: dict[str, str] = {}
         self.signals: dict[str, tuple[Signal, ...]] = {}
         self.retries: dict[str, Instant] = {}
-        self.touched: dict[str, None] = {}
+        self.loops: dict[str, Loop] = {}
+        self.iterations: dict[str, Iteration] = {}
+        self.outputs: Shards[Any] = Shards()
+        self.over: dict[str, None] = {}
+        self.asking: dict[str, None] = {}
+        self.finished: dict[str, None] = {}
+        self.touched: dict[str, ComponentState] = {}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, State):
@@ -181,7 +241,8 @@ class State:
     @property
     def is_busy(self) -> bool:
         """Something is ready or in an engine's hands: the run needs an owner now."""
-        return bool(self.ready or self.dead or self.running or self.signalled)
+        between = self.over or self.asking or self.finished
+        return bool(self.ready or self.dead or self.running or between or self.signalled)
 
     @property
     def is_waiting(self) -> bool:
@@ -261,19 +322,55 @@ class State:
     def progress(self) -> Progress:
         total = len(self.map.components)
         percentage = 100 if self.status is ExecutionStatus.COMPLETED else self.settled * 100 // total
-        current = next(reversed({**self.waits, **self.timers, **self.running}), None)
+        current = next(reversed({**self.loops, **self.waits, **self.timers, **self.running}), None)
         return Progress(
-            current_component=current,
+            current_component=current and split_key(current)[0],
             completed_components=self.settled,
             total_components=total,
             percentage=percentage,
         )
+
+    def spec(self, key: str) -> ComponentSpec:
+        return self.map.spec(split_key(key)[0])
+
+    def output_of(self, loop: str, index: int) -> Any:
+        """What an iteration of a loop came to. Raises `KeyError` where it has not."""
+        return self.outputs[output_key(loop, index)]
+
+    def inside(self, loop: str, index: int) -> Iterator[str]:
+        """The keys of all that may be in one iteration of a loop, and in those inside of it: the innermost first."""
+        id, path = split_key(loop)
+        path = f"{path}.{index}" if path else str(index)
+        for each in self.map.home[id].bodies[id].components:
+            key = component_key(each, path)
+            if key in self.loops:
+                for inner in self.open_in(key):
+                    yield from self.inside(key, inner)
+            yield key
+
+    def open_in(self, loop: str) -> list[int]:
+        """The indices of a loop's iterations that are under way."""
+        return [each.index for each in self.iterations.values() if each.loop == loop]
+
+    def in_order(self) -> list[ComponentState]:
+        """The components, in the order in which they began."""
+        return sorted(self.components.values(), key=lambda known: known.sequence)
 
     def elapsed(self, now: Instant) -> float | None:
         """Seconds that the run took until its end, or until now; None before it started."""
         if self.duration is not None or self.started_at is None:
             return self.duration
         return seconds_between(self.started_at, self.completed_at or now)
+
+
+_COPIED: Final = (
+    *("components", "unsettled", "taken", "ready", "dead", "running", "timers", "waits", "signals", "retries"),
+    *("loops", "iterations", "outputs", "over", "asking", "finished"),
+)
+
+
+def output_key(loop: str, index: int) -> str:
+    return f"{loop}#{index}"
 
 
 def initial() -> State:
@@ -283,9 +380,7 @@ def initial() -> State:
 def copied(state: State) -> State:
     """A state of its own to fold into, with nothing touched yet."""
     draft = copy.copy(state)
-    for name in ("components", "unsettled", "taken", "ready", "dead", "running"):
-        setattr(draft, name, getattr(state, name).copy())
-    for name in ("timers", "waits", "signals", "retries"):
+    for name in _COPIED:
         setattr(draft, name, getattr(state, name).copy())
     draft.touched = {}
     return draft

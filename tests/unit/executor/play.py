@@ -74,6 +74,21 @@ def flow(*chains: str, retry: dict[str, RetryPolicy] | None = None, **more: Any)
     return Definition(components=components, connections=tuple(connections), **more)
 
 
+def looping(id: str, body: Definition | None = None, **config: Any) -> Definition:
+    """A start and a loop, by default over two items; inside of it `work`, unless a body is given."""
+    inner = msgspec.to_builtins(body or Definition(components=(ComponentSpec(id="work", type="log"),)))
+    given = {"items": ["x", "y"]} | config
+    if given["items"] is None:
+        del given["items"]
+    return Definition(
+        components=(
+            ComponentSpec(id="start", type="start"),
+            ComponentSpec(id=id, type="loop", config={"body": inner} | given),
+        ),
+        connections=(Connection(source="start", target=id),),
+    )
+
+
 class Play:
     """`now` moves only by `tick`. Every decision is folded in one batch, as the store does it."""
 
@@ -204,11 +219,12 @@ class Play:
 
     def taken(self, id: str, arrows: Sequence[str], to: Sequence[str] | None) -> tuple[int, ...]:
         """By default a success connection is taken at completion, an error one at failure, no conditional one."""
-        kinds = {_KINDS[arrow] for arrow in arrows}
+        kinds, id = {_KINDS[arrow] for arrow in arrows}, id.partition("@")[0]
+        graph = self.state.map.home[id]
         return tuple(
             index
-            for index in self.state.map.outgoing[id]
-            if (connection := self.state.map.connections[index]).type in kinds
+            for index in graph.outgoing[id]
+            if (connection := graph.connections[index]).type in kinds
             and (connection.target in to if to is not None else connection.type is not ConnectionType.CONDITIONAL)
         )
 

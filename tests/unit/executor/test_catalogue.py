@@ -18,14 +18,16 @@ from executor.domain import events as catalogue_module
 from executor.domain.definition import ComponentSpec, Connection, Definition
 from executor.domain.events import CATALOGUE, Event, Fact, Stamp
 from executor.domain.events import execution as execution_events
+from executor.domain.events import loop as loop_events
 from executor.domain.events.template import Complexity, Template, TemplateParameter
 from executor.domain.events.workflow import WorkflowEvent
 from executor.domain.execution.folds import _FOLDS, evolve
+from executor.domain.execution.inputs import Looped
 from executor.domain.execution.rows import AGGREGATE
 from executor.domain.values import Instant, Progress
 from executor.domain.workflow import AGGREGATE as WORKFLOWS
 from tests.given import ORGANIZATION, START, SUBJECT
-from tests.unit.executor.play import Play, flow
+from tests.unit.executor.play import Play, flow, looping
 
 for found in pkgutil.iter_modules(catalogue_module.__path__, catalogue_module.__name__ + "."):
     importlib.import_module(found.name)
@@ -125,7 +127,7 @@ def test_the_only_events_without_a_name_are_those_that_others_share_their_fields
     nameless = {cls.__name__ for cls in ALL if "type" not in vars(cls)}
     assert nameless == {
         *("ExecutionFacts", "ComponentFacts", "WorkflowEvent", "AgentFacts"),
-        *("ScheduleEvent", "ScheduleFacts", "TaskFacts"),
+        *("ScheduleEvent", "ScheduleFacts", "TaskFacts", "LoopEvent"),
     }
 
 
@@ -169,7 +171,7 @@ def test_every_event_comes_back_from_json_as_it_was(name: str) -> None:
 
 
 def test_every_event_of_an_executions_stream_has_a_fold_and_nothing_else_has() -> None:
-    own = {cls for cls in NAMED if cls.__module__ == execution_events.__name__}
+    own = {cls for cls in NAMED if cls.__module__ in (execution_events.__name__, loop_events.__name__)}
     assert set(_FOLDS) == own
 
 
@@ -208,13 +210,19 @@ def example(cls: type[Event]) -> Event:
         "cancelled_by": "P",
         "level": "info",
         "message": "hello",
+        "count": 2,
+        "max_concurrency": 1,
+        "index": 0,
     }
     return msgspec.convert({name: facts[name] for name in cls.__struct_fields__ if name in facts}, cls)
 
 
 @pytest.mark.parametrize("cls", _FOLDS, ids=lambda cls: cls.__name__)
 def test_each_fold_moves_the_version_and_gives_rows(cls: type[Event]) -> None:
-    play = Play(flow("start > a > b")).claim().complete("start")
+    play = Play(looping("a") if issubclass(cls, loop_events.LoopEvent) else flow("start > a > b"))
+    play.claim().complete("start")
+    if cls in (loop_events.IterationCompleted, loop_events.IterationFailed):
+        play.take(Looped("a", 1, 2, 1))
     before = AGGREGATE.initial() if cls is execution_events.ExecutionCreated else play.state
     stamp = Stamp(Instant("2026-01-31T12:00:09.000Z"), ORGANIZATION, SUBJECT, before.version + 1)
     after = evolve(before, [Fact(example(cls), stamp)])

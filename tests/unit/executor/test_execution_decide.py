@@ -582,8 +582,9 @@ def test_an_input_of_more_than_16_kib_is_not_shown() -> None:
 
 def test_the_input_of_a_reference_into_nowhere_is_null() -> None:
     play = at("start > a")
-    spec = structs.replace(play.state.map.components["a"], config={"message": "${nobody.output.x[0].y}"})
-    assert shown_input(play.state, spec) == {"message": None}
+    graph = play.state.map
+    graph.components["a"] = structs.replace(graph.components["a"], config={"message": "${nobody.output.x[0].y}"})
+    assert shown_input(play.state, "a") == {"message": None}
 
 
 def test_an_index_of_five_thousand_digits_leads_nowhere() -> None:

@@ -16,6 +16,7 @@ from executor.domain.events import (
     agent,
     apikey,
     execution,
+    loop,
     schedule,
     task,
     template,
@@ -298,6 +299,9 @@ CASES: list[tuple[Event, Expected]] = [
         ),
         None,
     ),
+    (loop.LoopStarted(component_id="b", count=2, max_concurrency=1), None),
+    (loop.IterationCompleted(component_id="b", index=0, output_data=1), None),
+    (loop.IterationFailed(component_id="b", index=0, error=FAILURE), None),
     (agent.AgentRegistered(**_agent), None),
     (agent.AgentUpdated(**_agent, changed=("url",)), None),
     (agent.AgentDeleted(name="n"), None),
@@ -337,7 +341,7 @@ CASES: list[tuple[Event, Expected]] = [
 
 def recorded(event: Event, **changes: Any) -> Recorded:
     is_workflow = event.type.startswith("workflow.")
-    of_run = event.type.split(".")[0] in ("execution", "component", "timer", "log", "task")
+    of_run = event.type.split(".")[0] in ("execution", "component", "timer", "loop", "iteration", "log", "task")
     whole: dict[str, Any] = {
         "position": 41,
         "id": "01EVENT",
@@ -522,7 +526,7 @@ def test_a_pattern_matches_types(pattern: str, count: int) -> None:
 
 def test_a_pattern_matches_one_kind_or_one_fact() -> None:
     assert matching_types("timer.*") == {"timer.scheduled", "timer.fired"}
-    assert matching_types("*.failed") == {"execution.failed", "component.failed", "task.failed"}
+    assert matching_types("*.failed") == {"execution.failed", "component.failed", "task.failed", "iteration.failed"}
 
 
 def test_a_task_has_a_channel_of_its_own_where_others_have_nothing() -> None:
