@@ -7,8 +7,11 @@ execution, or says why it has none. Whoever comes too late finds that nothing is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
+
+import msgspec
 
 from executor.consequences import Consequences
 from executor.domain import schedule, workflow
@@ -20,7 +23,7 @@ from executor.domain.execution.lifecycle import decide_cancel, decide_start
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.execution.state import State as Execution
 from executor.domain.execution.state import initial
-from executor.domain.schedule import State
+from executor.domain.schedule import ScheduleRow, State
 from executor.domain.schedule_decide import (
     Found,
     Refused,
@@ -78,7 +81,7 @@ class Firing:
 
     async def _one_due(self, id: str) -> bool:
         for _ in range(_ATTEMPTS):
-            state, version = await self._load(id)
+            state, version = await self.load(id)
             now = self._clock.now()
             if not state.is_due(now) or state.next_time is None:
                 return False
@@ -109,7 +112,7 @@ class Firing:
     async def release(self, id: str) -> str | None:
         """Starts the first of a schedule's queue where nothing before it is left; else answers what it waits for."""
         for _ in range(_ATTEMPTS):
-            state, version = await self._load(id)
+            state, version = await self.load(id)
             if not state.queue:
                 return None
             decided = decide_release(state, await self._live(state.executions))
@@ -199,12 +202,18 @@ class Firing:
             found.update(row.id for row in rows if not ExecutionStatus(row.status).is_ended)
         return tuple(id for id in ids if id in found)
 
-    async def _load(self, id: str) -> tuple[State, int]:
-        state, version = await self._log.load(schedule.stream(id))
+    async def load(self, id: str) -> tuple[State, int]:
+        """A schedule's fold and its version, from its row on. An id that nothing has gives what is not there."""
+        row = await self._reads.get(ScheduleRow, id)
+        known: tuple[State, int] | None = None
+        if row is not None:
+            with contextlib.suppress(msgspec.DecodeError):
+                known = schedule.state_of(row), row.version
+        state, version = await self._log.load(schedule.stream(id), known)
         return state, version
 
     async def _owned(self, id: str, organization_id: str) -> tuple[State, int]:
-        state, version = await self._load(id)
+        state, version = await self.load(id)
         if not state.is_there or state.organization_id != organization_id:
             raise NotFound("schedule", id)
         return state, version

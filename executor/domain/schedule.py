@@ -18,7 +18,7 @@ from executor.domain.aggregate import Aggregate, Row
 from executor.domain.events import Event, Fact, Stamp
 from executor.domain.events import schedule as events
 from executor.domain.events.schedule import CatchUp, Overlap, ScheduleFacts
-from executor.domain.secrets import redact_json
+from executor.domain.secrets import redact
 from executor.domain.values import Instant
 
 STREAMS: Final = "schedule:"
@@ -120,7 +120,7 @@ class State(Struct, frozen=True, kw_only=True):
 
 
 class ScheduleView(Struct, frozen=True, kw_only=True):
-    """A schedule as clients see it; secret parameters are hidden by whoever shows it."""
+    """A schedule as clients see it, without its secrets."""
 
     id: str
     name: str
@@ -155,7 +155,8 @@ class ScheduleView(Struct, frozen=True, kw_only=True):
 
 
 class ScheduleRow(Row, frozen=True, kw_only=True):
-    """`runs` is the workflow's id, `waits_for` the execution that those in the queue wait for."""
+    """`runs` is the workflow's id, `waits_for` the execution that those in the queue wait for. The document is the
+    whole state, so that a schedule that has run a million times need not be folded from its beginning."""
 
     table: ClassVar[str] = "schedules"
     id: str
@@ -259,6 +260,7 @@ def _skipped(state: State, event: events.ScheduleSkipped) -> State:
 def view(state: State) -> ScheduleView:
     fields: dict[str, Any] = {name: getattr(state, name, None) for name in ScheduleView.__struct_fields__}
     fields |= {"status": str(state.status), "paused": state.is_paused, "queued_count": len(state.queue)}
+    fields["parameters"] = redact(state.parameters)
     return ScheduleView(**fields)
 
 
@@ -275,9 +277,14 @@ def rows(before: State, after: State) -> Sequence[Row]:
             created_at=after.created_at,
             updated_at=after.updated_at,
             version=after.version,
-            document=redact_json(msgspec.json.encode(view(after))),
+            document=msgspec.json.encode(after),
         ),
     )
+
+
+def state_of(row: ScheduleRow) -> State:
+    """The fold at the row's version. Raises `msgspec.DecodeError` for a row of another version of the program."""
+    return msgspec.json.decode(row.document, type=State)
 
 
 def name(state: State) -> str | None:

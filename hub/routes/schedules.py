@@ -9,8 +9,7 @@ from msgspec import Meta, Struct
 
 from executor.domain.errors import Invalid, Problem
 from executor.domain.execution.rows import ExecutionRow
-from executor.domain.schedule import ScheduleRow, ScheduleView, State, Status, view
-from executor.domain.secrets import redact
+from executor.domain.schedule import ScheduleRow, State, Status, state_of, view
 from executor.domain.values import Instant
 from executor.ports import Contains, Eq, In, Order, Where
 from executor.timetable import preview
@@ -81,7 +80,7 @@ async def list_(call: Call[NoBody, ListSchedules]) -> Answer:
     if query.search:
         where.append(Contains(("search",), query.search.lower()))
     rows, page = await page_of(call.hub.store.reads, ScheduleRow, where, _NEWEST_FIRST, query)
-    return Answer([msgspec.Raw(row.document) for row in rows], page=page)
+    return Answer([view(state_of(row)) for row in rows], page=page)
 
 
 @RESOURCE.route("GET", "/schedules/{id}", needs="schedule.read")
@@ -166,9 +165,7 @@ def _require_execute(call: Call[Any, Any]) -> None:
 
 
 def _shown(call: Call[Any, Any], state: State) -> dict[str, Any]:
-    shown: ScheduleView = view(state)
-    fields = msgspec.structs.asdict(shown) | {"parameters": redact(shown.parameters)}
-    return fields | {"next_run_times": _times(call, state, _SHOWN_TIMES)}
+    return msgspec.structs.asdict(view(state)) | {"next_run_times": _times(call, state, _SHOWN_TIMES)}
 
 
 def _times(call: Call[Any, Any], state: State, count: int) -> list[Instant]:

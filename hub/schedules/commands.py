@@ -10,7 +10,7 @@ from msgspec import UNSET, structs
 
 from executor.definitions.parameters import check_parameters
 from executor.domain import schedule, workflow
-from executor.domain.errors import Code, Invalid, NotFound, Problem, ResourceConflict
+from executor.domain.errors import Code, Invalid, NotFound, Problem, ResourceConflict, Unavailable
 from executor.domain.events import Event
 from executor.domain.execution.state import State as Execution
 from executor.domain.schedule import Next, State
@@ -26,14 +26,14 @@ from executor.domain.secrets import REDACTED
 from executor.domain.values import WorkflowStatus, is_ulid
 from executor.domain.workflow import WorkflowRow
 from executor.firing import Firing
-from executor.handle import handle
-from executor.ports import Clock, Eq, In, Metadata, NameTaken, RowQuery, Store
+from executor.ports import Clock, Conflict, Eq, In, Metadata, NameTaken, NewEvent, RowQuery, Store, StreamAppend
 from executor.sealing import Sealer
 from executor.secrets import seal_parameters
 from executor.timetable import coming
 from hub.schedules.requests import CreateSchedule, UpdateSchedule, change_of, problems_of
 
 MOST_BYTES = 64 * 1024
+_ATTEMPTS = 20
 _THERE = tuple(str(status) for status in WorkflowStatus if status is not WorkflowStatus.DELETED)
 
 
@@ -75,9 +75,9 @@ class ScheduleCommands:
         return await self._firing.trigger(id, organization_id, metadata)
 
     async def get(self, organization_id: str, id: str) -> State:
-        """The newest fold, not a row. Raises `NotFound`."""
-        state = (await self._store.log.load(schedule.stream(id)))[0] if is_ulid(id) else None
-        if not isinstance(state, State) or state.organization_id != organization_id or not state.is_there:
+        """As it is now. Raises `NotFound`."""
+        state = (await self._firing.load(id))[0] if is_ulid(id) else State()
+        if state.organization_id != organization_id or not state.is_there:
             raise NotFound("schedule", id)
         return state
 
@@ -155,20 +155,27 @@ class ScheduleCommands:
         workflow_id = None if stored is None else stored.workflow_id
         if isinstance(change.workflow_id, str):
             workflow_id = change.workflow_id
-        try:
-            appended = await handle(
-                self._store.log,
-                self._clock,
-                schedule.stream(id),
-                decide,
+        for _ in range(_ATTEMPTS):
+            known, version = await self._firing.load(id)
+            decided = decide(known)
+            if not decided:
+                return known
+            append = StreamAppend(
+                stream=schedule.stream(id),
+                expected=version,
+                state=known,
+                events=tuple(NewEvent(self._clock.new_id(), event) for event in decided),
                 organization_id=organization_id,
                 workflow_id=workflow_id,
-                metadata=metadata,
             )
-        except NameTaken:
-            raise ResourceConflict(f"there is a schedule named '{change.name}' already", "name") from None
-        state: State = appended.state
-        return state
+            try:
+                state: State = (await self._store.log.append([append], metadata))[0].state
+                return state
+            except NameTaken:
+                raise ResourceConflict(f"there is a schedule named '{change.name}' already", "name") from None
+            except Conflict:
+                continue
+        raise Unavailable(f"the schedule '{id}' is changing too fast; try again")
 
 
 def _parameter_problems(known: workflow.State, change: Change, stored: State) -> list[Problem]:

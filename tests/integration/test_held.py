@@ -17,7 +17,7 @@ from hub.imports import import_events
 from hub.settings import Settings
 from tests.integration.carrying import meta, table
 from tests.integration.forgetting import FORGETFUL
-from tests.integration.hubs import Client, Hub, runcast, running, until, up
+from tests.integration.hubs import WAITING, Client, Hub, runcast, running, until, up
 from tests.integration.receiving import Receiver, receiving
 
 FORM = Form.NDJSON
@@ -62,9 +62,13 @@ async def test_nothing_runs_and_nothing_is_sent_until_it_is_taken_over_and_then_
         await there.webhook(receiver.url, "execution.completed")
         await there.ended(await there.execution(workflow["id"]))
         await until(lambda: has_arrived(receiver, 1))
+        waits = (await there.workflow(WAITING))["id"]
+        made = await there.post("/schedules", {"name": "n", "workflow_id": waits, "interval_seconds": 1})
+        assert made.status == 201
     await carried(tmp_path / "source", tmp_path / "target")
     async with running(tmp_path / "target") as hub:
         admin = client_of(hub, there)
+        came = await times(admin)
         found = await health(hub)
         assert found["status"] == "degraded"
         assert "imported" in found["components"]["workflow_engine"]["message"]
@@ -73,16 +77,27 @@ async def test_nothing_runs_and_nothing_is_sent_until_it_is_taken_over_and_then_
         for _ in range(20):
             assert (await admin.get(f"/executions/{waiting}")).data["status"] == "queued"
         assert hub.services.engine.owned == 0
+        assert await times(admin) == came, "schedules wait"
         assert table(tmp_path / "target", "deliveries") == []
     async with running(tmp_path / "target", take_over=True) as hub:
         admin = client_of(hub, there)
         assert (await admin.ended(waiting))["status"] == "completed"
         await until(lambda: has_arrived(receiver, 2))
+        await until(lambda: has_come(admin, came))
         assert [each.json["data"]["execution"]["id"] for each in receiver.arrived[1:]] == [waiting]
         assert (await health(hub))["status"] == "healthy"
     assert "held" not in meta(tmp_path / "target")
     async with running(tmp_path / "target") as hub:
         assert (await health(hub))["status"] == "healthy", "it was taken over for good"
+
+
+async def times(client: Client) -> int:
+    """How many times of schedules have come."""
+    return len(await client.events(types="schedule.fired,schedule.skipped"))
+
+
+async def has_come(client: Client, before: int) -> bool:
+    return await times(client) > before
 
 
 async def has_arrived(receiver: Receiver, count: int) -> bool:

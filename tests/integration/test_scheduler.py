@@ -94,6 +94,33 @@ async def test_several_schedulers_at_once_run_each_time_once(
             assert (ran == wanted[:1]) is (policy == "skip")
 
 
+class Counted:
+    """A log that counts the events which are read of schedules."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log, self.read = log, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def load(self, stream: str, known: tuple[Any, int] | None = None) -> tuple[Any, int]:
+        state, version = await self._log.load(stream, known)
+        if stream.startswith(schedule.STREAMS):
+            self.read += version - (known[1] if known is not None else 0)
+        return state, version
+
+
+async def test_what_a_time_costs_does_not_grow_with_the_history(world: World) -> None:
+    id = await world.schedule(cron="* * * * *", catch_up="all", overlap_policy="allow")
+    world.move("13:10")
+    await settle(world.scheduler())
+    assert (await world.state(id)).version == 41
+    counted = Counted(world.store.log)
+    world.move("13:11")
+    await settle(world.scheduler(counted))  # type: ignore[arg-type]
+    assert ((await world.state(id)).version, counted.read) == (42, 0), "the row is where it begins"
+
+
 class Cut:
     """A log whose process dies at its appends: before they are written, or right after."""
 
