@@ -15,23 +15,17 @@ import msgspec
 
 from executor.consequences import Consequences
 from executor.domain import schedule, workflow
+from executor.domain import schedule_decide as decider
 from executor.domain.errors import Invalid, NotFound, Refusal, ResourceConflict, Unavailable
 from executor.domain.events import Event
-from executor.domain.events.schedule import ScheduleFired, SkipReason
+from executor.domain.events.schedule import Overlap, ScheduleFired, SkipReason
 from executor.domain.execution.decide import Creation, decide_create
 from executor.domain.execution.lifecycle import decide_cancel, decide_start
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.execution.state import State as Execution
 from executor.domain.execution.state import initial
 from executor.domain.schedule import ScheduleRow, State
-from executor.domain.schedule_decide import (
-    Found,
-    Refused,
-    decide_delete,
-    decide_due,
-    decide_release,
-    decide_trigger,
-)
+from executor.domain.schedule_decide import Found, Refused
 from executor.domain.values import ExecutionStatus, Instant, derived_id, moment
 from executor.ports import (
     NEW,
@@ -72,12 +66,13 @@ class Firing:
         self._log, self._reads, self._sealer, self._clock = log, reads, sealer, clock
         self._consequences = consequences
 
-    async def due(self, id: str) -> None:
+    async def due(self, id: str) -> bool:
         """Runs or skips the times of a schedule that have come; nothing where none has. Of very many only the first:
-        then it is still due."""
+        then it answers that there are more."""
         for _ in range(_MOST_TURNS):
             if not await self._one_due(id):
-                return
+                return False
+        return True
 
     async def _one_due(self, id: str) -> bool:
         for _ in range(_ATTEMPTS):
@@ -87,9 +82,9 @@ class Firing:
                 return False
             what = turn(state, state.next_time, now, state.catch_up, state.catch_up_window_seconds)
             runnable = await self._runnable(state)
-            found = Found(live=await self._live(state.executions), refused=_refused(runnable.refusal))
+            found = Found(live=await self._in_the_way(state), refused=_refused(runnable.refusal))
             execution_id = _execution_id(id, what.runs or state.next_time)
-            decided = decide_due(state, what, found, execution_id)
+            decided = decider.decide_due(state, what, found, execution_id)
             if await self._fired(state, version, decided, runnable, Metadata()):
                 return True
         raise _moving(id)
@@ -102,8 +97,8 @@ class Firing:
             runnable = await self._runnable(state)
             if runnable.refusal is not None:
                 raise _told(runnable.refusal)
-            live = await self._live(state.executions)
-            decided = decide_trigger(state, self._clock.now(), live, self._clock.new_id())
+            live = await self._in_the_way(state)
+            decided = decider.decide_trigger(state, self._clock.now(), live, self._clock.new_id())
             if appended := await self._fired(state, version, decided, runnable, metadata):
                 execution: Execution = appended[1].state
                 return execution
@@ -115,7 +110,7 @@ class Firing:
             state, version = await self.load(id)
             if not state.queue:
                 return None
-            decided = decide_release(state, await self._live(state.executions))
+            decided = decider.decide_release(state, await self._live(state.executions))
             if not decided:
                 return state.current
             streams = [self._append_to(state, version, decided)]
@@ -133,7 +128,7 @@ class Firing:
         """No time comes any more, and what waits in its queue is cancelled; what runs goes on. Raises `NotFound`."""
         for _ in range(_ATTEMPTS):
             state, version = await self._owned(id, organization_id)
-            streams = [self._append_to(state, version, decide_delete(state))]
+            streams = [self._append_to(state, version, decider.decide_delete(state))]
             streams += await self._cancelled(state.queue, state, "the schedule was deleted")
             if await self._appended(streams, metadata):
                 return
@@ -193,6 +188,15 @@ class Firing:
         except Refusal as refusal:
             return _Runnable(known, version, None, refusal)
         return _Runnable(known, version, creation, None)
+
+    async def _in_the_way(self, state: State) -> tuple[str, ...]:
+        """The executions that are live, as far as the overlap policy cares. A queue with room counts as it is: where
+        somebody has cancelled all of it, the next one is released at once."""
+        if state.overlap_policy == Overlap.ALLOW:
+            return ()
+        if state.overlap_policy == Overlap.QUEUE and 0 < len(state.queue) < state.queue_limit:
+            return state.executions
+        return await self._live(state.executions)
 
     async def _live(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         found: set[str] = set()

@@ -103,8 +103,8 @@ class Scheduler:
         order = (Order("next_run_at"), Order("id"))
         rows = await self._reads.find(ScheduleRow, RowQuery(where=due, order=order, limit=_BATCH + len(held)))
         fresh = [row.id for row in rows if row.id not in held][:_BATCH]
-        await self._each(fresh, self._firing.due)
-        return len(fresh) == _BATCH
+        is_more = await self._each(fresh, self._firing.due)
+        return is_more or len(fresh) == _BATCH
 
     async def _look(self) -> None:
         touched, self._touched = sorted(self._touched | self._mended()), set()
@@ -120,29 +120,33 @@ class Scheduler:
         some = (In("id", tuple(ids[:_PAGE])), Range("waits_for", start=""))
         return [row.id for row in await self._reads.find(ScheduleRow, RowQuery(where=some, limit=_PAGE))]
 
-    async def _release(self, id: str) -> None:
+    async def _release(self, id: str) -> bool:
         """Watches first and looks then: so no end falls between."""
         while (blocker := await self._firing.release(id)) is not None and self._watched.get(blocker) != id:
             self._watched[blocker] = id
+        return False
 
-    async def _each(self, ids: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
-        """Some at a time, so that their appends share a flush. One that breaks harms no other."""
+    async def _each(self, ids: Iterable[str], work: Callable[[str], Awaitable[bool]]) -> bool:
+        """Some at a time, so that their appends share a flush; whether any has more to do. One that breaks harms no
+        other."""
         room = asyncio.Semaphore(_ABREAST)
 
-        async def one(id: str) -> None:
+        async def one(id: str) -> bool:
             async with room:
                 try:
-                    await work(id)
+                    return await work(id)
                 except Unavailable:
                     raise
                 except Exception:
                     _logger.exception("schedule.broke", schedule_id=id, again_in_seconds=_BROKEN_SECONDS)
                     self._broken[id] = time.monotonic() + _BROKEN_SECONDS
+                    return False
 
         results = await asyncio.gather(*(one(id) for id in ids), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        return any(results)
 
     def _mended(self) -> set[str]:
         """Those that have been let be for long enough."""

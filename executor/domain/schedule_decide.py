@@ -182,7 +182,7 @@ def _overlapping(state: State, live: tuple[str, ...]) -> Refused | None:
     """Why nothing more may run beside what is live."""
     if live and state.overlap_policy == Overlap.SKIP:
         return Refused(SkipReason.OVERLAP, f"the execution '{live[0]}' still runs, and the overlap policy is skip")
-    waiting = len([id for id in live if id in state.queue])
+    waiting = len(set(live) & set(state.queue))
     if live and state.overlap_policy == Overlap.QUEUE and waiting >= state.queue_limit:
         return Refused(SkipReason.QUEUE_FULL, f"{waiting} executions wait already, and queue_limit allows no more")
     return None

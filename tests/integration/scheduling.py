@@ -26,6 +26,7 @@ from executor.handle import Decide, handle
 from executor.ports import EventLog, Metadata, Organization, Recorded, Store
 from executor.scheduler import Scheduler
 from executor.sealing import Sealer, SecretKey
+from executor.tasks import Tasks
 from hub.aggregates import AGGREGATES
 from hub.schedules.commands import ScheduleCommands
 from hub.schedules.requests import CreateSchedule
@@ -55,7 +56,7 @@ class World:
 
     def firing(self, log: EventLog | None = None) -> Firing:
         log = log or self.store.log
-        consequences = Consequences(log, self.clock, (Children(),))
+        consequences = Consequences(log, self.clock, (Children(), Tasks()))
         return Firing(log, self.store.reads, self.sealer, self.clock, consequences)
 
     def scheduler(self, log: EventLog | None = None) -> Scheduler:
