@@ -77,6 +77,7 @@ class _Written(NamedTuple):
     """An execution whose events are in a file."""
 
     ended: Ended
+    events: int
     first_position: int
     last_position: int
 
@@ -153,7 +154,7 @@ class Archivist:
             done = await self._blank(written, archived_at, name)
             report += Report(
                 executions=len(done),
-                events=sum(each.ended.version for each in written if each.ended.execution_id in done),
+                events=sum(each.events for each in written if each.ended.execution_id in done),
                 files=(str(file.path),) if written else (),
                 broken=tuple(broken),
             )
@@ -170,7 +171,7 @@ class Archivist:
             if size >= _PAGE_BYTES:
                 return written, broken, list(ended[number:])
             events = await self._store.ledgers.retention.events(each.execution_id)
-            if len(events) != each.version:
+            if sum(event.stream == f"execution:{each.execution_id}" for event in events) != each.version:
                 continue
             try:
                 text = await asyncio.to_thread(lines, events)
@@ -180,7 +181,7 @@ class Archivist:
                 continue
             await asyncio.to_thread(file.write, text)
             size += len(text)
-            written.append(_Written(each, events[0].position, events[-1].position))
+            written.append(_Written(each, len(events), events[0].position, events[-1].position))
         return written, broken, []
 
     async def _blank(self, written: Sequence[_Written], archived_at: Instant, file: str) -> set[str]:
@@ -203,7 +204,7 @@ def _batches(written: Sequence[_Written]) -> list[list[_Written]]:
             batches.append([])
             events = 0
         batches[-1].append(each)
-        events += each.ended.version
+        events += each.events
     return batches
 
 

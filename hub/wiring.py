@@ -120,7 +120,7 @@ async def opened(
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
-        tasks = TaskCommands(store.log, store.ledgers.task_leases, sealer, clock)
+        tasks = TaskCommands(store.log, store.reads, store.ledgers.task_leases, sealer, clock)
         claims = Claims(tasks, feed)
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         hints = _hints(store, doorbell, redis_url, clock)

@@ -157,7 +157,7 @@ def split_key(key: str) -> tuple[str, str]:
 SIGNAL_PATTERN = r"^[A-Za-z0-9_./-]+$"
 """Of the keys of signals that clients send; those with a colon are the hub's own."""
 
-PERSON_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+PERSON_PATTERN = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
 """Of what people, workers and types of tasks are called: one line."""
 
 PRIORITY_WORDS = {"low": 3, "medium": 5, "normal": 5, "high": 8, "critical": 10, "urgent": 10}

@@ -50,7 +50,7 @@ class Retention(Protocol):
         waits for: the fan-out has passed them, and all deliveries and replays of their events have ended."""
 
     async def events(self, execution_id: str) -> list[Stored]:
-        """The events of an execution's stream, in order."""
+        """The events of an execution's stream and of its tasks', in the order of the log."""
 
     async def blank(self, archived: Sequence[Archived]) -> list[str]:
         """Blanks the events of executions, takes their rows away and keeps these in the ledger, in one transaction;

@@ -13,13 +13,14 @@ from executor.domain.events import Event
 from executor.domain.secrets import SEALED_PREFIX, redact
 from executor.domain.task import decide
 from executor.domain.task.state import State, stream
-from executor.domain.values import DEEPEST, Instant, is_deep, is_ulid, plus
+from executor.domain.values import DEEPEST, Instant, is_deep, plus
 from executor.forms import entry_problems
-from executor.ports import Clock, EventLog, Metadata, TaskLease, TaskLeases
+from executor.ports import Clock, EventLog, Metadata, Reads, TaskLease, TaskLeases
 from executor.sealing import Sealer, Unsealable
 from executor.secrets import open_config
 from executor.tasks import handle_task
 from hub.auth.principal import Principal
+from hub.lookups import task_row
 from hub.tasks.requests import ClaimTask, CompleteTask, FailTask, Heartbeat, ReleaseTask
 
 DEFAULT_LEASE_SECONDS: Final = 60.0
@@ -45,16 +46,15 @@ class TaskCommands:
     """Raises `NotFound` also for another organization's tasks, `ResourceConflict` for what does not go with a task's
     status or with who has it, `Invalid` for what was entered, and `Unavailable`."""
 
-    def __init__(self, log: EventLog, leases: TaskLeases, sealer: Sealer, clock: Clock) -> None:
-        self.log, self.leases, self.sealer, self.clock = log, leases, sealer, clock
+    def __init__(self, log: EventLog, reads: Reads, leases: TaskLeases, sealer: Sealer, clock: Clock) -> None:
+        self.log, self.reads, self.leases, self.sealer, self.clock = log, reads, leases, sealer, clock
 
     async def get(self, organization_id: str, id: str) -> State:
-        """The newest fold, not a row."""
-        if is_ulid(id):
-            state, _ = await self.log.load(stream(id))
-            if isinstance(state, State) and state.is_there and state.organization_id == organization_id:
-                return state
-        raise NotFound("task", id)
+        """The newest fold, of a task that has a row: what went into an archive with its execution has none."""
+        row = await task_row(self.reads, id, organization_id)
+        state, _ = await self.log.load(stream(row.id))
+        assert isinstance(state, State)
+        return state
 
     async def assign(self, caller: Caller, id: str, request: ClaimTask) -> State:
         """A person has it from here on."""

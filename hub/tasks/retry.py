@@ -33,7 +33,7 @@ async def retry_task(hub: Services, principal: Principal, id: str, metadata: Met
         principal,
         await kept_execution(hub.store, task.execution_id, principal.organization_id),
         metadata,
-        from_component=task.component_id,
+        from_component=task.component_id if not task.iteration else None,
         parameters={},
         to_newest=False,
         reason=f"task {id} was retried",

@@ -275,11 +275,18 @@ SELECT DISTINCT execution_id
 FROM deliveries JOIN events USING (position)
 WHERE deliveries.due_at IS NOT NULL AND position BETWEEN $1 AND $2 AND execution_id = ANY ($3::text[]);
 
--- name: stream_all
-SELECT {all} FROM events WHERE stream = $1 ORDER BY version;
+-- name: of_execution
+-- Its own and its tasks'; what others say of it is theirs.
+SELECT {all} FROM events
+WHERE execution_id = $1 AND (stream = 'execution:' || execution_id OR left(stream, 5) = 'task:')
+ORDER BY position;
 
--- name: blank_streams
-UPDATE events SET data = '' WHERE stream = ANY ($1::text[]);
+-- name: blank_executions
+UPDATE events SET data = ''
+WHERE execution_id = ANY ($1::text[]) AND (stream = 'execution:' || execution_id OR left(stream, 5) = 'task:');
+
+-- name: drop_tasks
+DELETE FROM tasks WHERE execution_id = ANY ($1::text[]);
 
 -- name: drop_executions
 DELETE FROM executions WHERE id = ANY ($1::text[]);

@@ -32,7 +32,7 @@ class PostgresRetention:
         return [Ended._make(row) for row in await self._pool.rows(_sql("ended"), before, *after, limit)]
 
     async def events(self, execution_id: str) -> list[Stored]:
-        rows = await self._pool.rows(events.query("stream_all"), f"execution:{execution_id}")
+        rows = await self._pool.rows(events.query("of_execution"), execution_id)
         return [Stored._make(row) for row in rows]
 
     async def blank(self, archived: Sequence[Archived]) -> list[str]:
@@ -64,7 +64,8 @@ async def _blank(connection: Connection, archived: Sequence[Archived]) -> list[s
     kept = unchanged(archived, versions, awaited)
     done = [each.execution_id for each in kept]
     if done:
-        await connection.execute(_sql("blank_streams"), [f"execution:{id}" for id in done])
+        await connection.execute(_sql("blank_executions"), done)
+        await connection.execute(_sql("drop_tasks"), done)
         await connection.execute(_sql("drop_components"), done)
         await connection.execute(_sql("drop_executions"), done)
         await connection.execute(_INSERT, *columns([astuple(each) for each in kept], len(_TYPES)))

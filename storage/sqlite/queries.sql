@@ -214,11 +214,18 @@ WHERE deliveries.due_at IS NOT NULL
   AND events.position = deliveries.position
   AND execution_id IN ({values});
 
--- name: stream_all
-SELECT {all} FROM events WHERE stream = ? ORDER BY version;
+-- name: of_execution
+-- Its own and its tasks'; what others say of it is theirs.
+SELECT {all} FROM events
+WHERE execution_id = ?1 AND (stream = 'execution:' || ?1 OR substr(stream, 1, 5) = 'task:')
+ORDER BY position;
 
--- name: blank_streams
-UPDATE events SET data = x'' WHERE stream IN ({values});
+-- name: blank_executions
+UPDATE events SET data = x''
+WHERE execution_id IN ({values}) AND (stream = 'execution:' || execution_id OR substr(stream, 1, 5) = 'task:');
+
+-- name: drop_tasks
+DELETE FROM tasks WHERE execution_id IN ({values});
 
 -- name: drop_executions
 DELETE FROM executions WHERE id IN ({values});

@@ -33,7 +33,7 @@ class SqliteRetention:
         return [Ended._make(row) for row in rows]
 
     async def events(self, execution_id: str) -> list[Stored]:
-        rows = await self._pool.rows(events.query("stream_all"), (f"execution:{execution_id}",))
+        rows = await self._pool.rows(events.query("of_execution"), (execution_id,))
         return [Stored._make(row) for row in rows]
 
     async def blank(self, archived: Sequence[Archived]) -> list[str]:
@@ -66,7 +66,8 @@ def _blank(db: sqlite3.Connection, archived: Sequence[Archived]) -> list[str]:
     awaited |= {each.execution_id for each in archived if is_replayed(each, open_replays)}
     kept = unchanged(archived, versions, awaited)
     done = [each.execution_id for each in kept]
-    select_in(db, queries()["blank_streams"], [f"execution:{id}" for id in done])
+    select_in(db, queries()["blank_executions"], done)
+    select_in(db, queries()["drop_tasks"], done)
     select_in(db, queries()["drop_components"], done)
     select_in(db, queries()["drop_executions"], done)
     insert(db, f"archived_executions({_COLUMNS})", [astuple(each) for each in kept])

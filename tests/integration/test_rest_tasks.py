@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.integration.hubs import Client, Hub, unique, until
+from hub.tasks import claims
+from tests.integration.hubs import Client, Hub, running, unique, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -294,14 +296,14 @@ async def test_one_task_can_be_claimed_by_its_id(admin: Client) -> None:
 
 
 async def test_a_client_that_goes_away_frees_its_place(hub: Hub, admin: Client) -> None:
-    claims, type = hub.services.claims, unique("type")
+    waiters, type = hub.services.claims, unique("type")
     waiting = asyncio.create_task(claimed(admin, type, wait_seconds=60))
 
     async def waits() -> bool:
-        return len(claims) == 1
+        return len(waiters) == 1
 
     async def is_free() -> bool:
-        return len(claims) == 0
+        return len(waiters) == 0
 
     await until(waits)
     waiting.cancel()
@@ -310,6 +312,79 @@ async def test_a_client_that_goes_away_frees_its_place(hub: Hub, admin: Client) 
     await until(is_free)
     task = await external(admin, type)
     assert [each["id"] for each in await claimed(admin, type)] == [task["id"]]
+
+
+async def test_a_hub_that_ends_answers_the_workers_that_wait(tmp_path: Path) -> None:
+    async with running(tmp_path / "hub") as hub:
+        client = await hub.client()
+        waiting = asyncio.create_task(claimed(client, "anything", wait_seconds=60))
+
+        async def waits() -> bool:
+            return len(hub.services.claims) == 1
+
+        await until(waits)
+        hub.services.end_work()
+        async with asyncio.timeout(20):
+            assert await waiting == []
+            assert await claimed(client, "anything", wait_seconds=60) == []
+
+
+async def test_no_more_than_so_many_wait(hub: Hub, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "MOST_WAITING", 1)
+    type = unique("type")
+    first = asyncio.create_task(claimed(admin, type, wait_seconds=60))
+
+    async def waits() -> bool:
+        return len(hub.services.claims) == 1
+
+    await until(waits)
+    more = await admin.post("/tasks/claim", {"types": [type], "worker_id": "w", "wait_seconds": 60})
+    assert (more.status, more.codes) == (429, {"RATE_LIMIT_EXCEEDED"})
+    task = await external(admin, type)
+    assert [each["id"] for each in await first] == [task["id"]]
+
+
+CLAIM: dict[str, Any] = {"types": ["t"], "worker_id": "w"}
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "fields"),
+    [
+        ("claim", {}, ["types", "worker_id"]),
+        ("claim", CLAIM | {"types": []}, ["types"]),
+        ("claim", CLAIM | {"types": ["t"] * 101}, ["types"]),
+        ("claim", CLAIM | {"max": 0}, ["max"]),
+        ("claim", CLAIM | {"max": 101}, ["max"]),
+        ("claim", CLAIM | {"wait_seconds": 61}, ["wait_seconds"]),
+        ("claim", CLAIM | {"lease_seconds": 0.5}, ["lease_seconds"]),
+        ("claim", CLAIM | {"worker_id": "a\0"}, ["worker_id"]),
+        ("claim", CLAIM | {"worker_id": "a\n"}, ["worker_id"]),
+        ("claim", CLAIM | {"worker_id": "a" * 256}, ["worker_id"]),
+        ("ID/complete", {"notes": "x" * 10_001}, ["notes"]),
+        ("ID/complete", {"output": 1, "result": 1}, ["result"]),
+        ("ID/fail", {"error": ""}, ["error"]),
+        ("ID/reassign", {}, ["assignee"]),
+        ("ID/heartbeat", {}, ["worker_id"]),
+    ],
+)
+async def test_bodies_that_are_wrong_are_refused_by_their_fields(
+    admin: Client, command: str, body: dict[str, Any], fields: list[str]
+) -> None:
+    task = await opened(admin, {}) if "ID" in command else {"id": ""}
+    answer = await admin.post(f"/tasks/{command.replace('ID', task['id'])}", body)
+    assert (answer.status, answer.fields) == (422, fields), answer.body
+
+
+async def test_an_output_has_limits(admin: Client) -> None:
+    task = await opened(admin, {"form": {"items": {"pattern": "a" * 4000}}})
+    deep: Any = 1
+    for _ in range(110):
+        deep = [deep]
+    path = f"/tasks/{task['id']}/complete"
+    assert (await admin.post(path, {"output": deep})).fields == ["output"]
+    large = await admin.post(path, {"output": ["x"] * 100_000})
+    assert (large.status, large.codes, large.fields) == (413, {"OUTPUT_TOO_LARGE"}, ["output"])
+    assert (await admin.get(f"/tasks/{task['id']}")).data["status"] == "pending"
 
 
 async def test_secrets_reach_the_worker_and_nobody_else(admin: Client) -> None:

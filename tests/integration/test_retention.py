@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from executor.ports import Stored
 from hub.retention import Archivist, Report
 from storage.retention import read
+from tests.integration.carrying import task_of
 from tests.integration.forgetting import FORGETFUL
 from tests.integration.hubs import ROOT, WAITING, Client, Hub, environment, runcast, running, until, up
 from tests.integration.receiving import receiving
@@ -460,3 +461,23 @@ async def test_what_was_archived_is_left_out_of_replays(hub: Hub, admin: Client)
 async def _completed(client: Client, id: str) -> Any:
     job = (await client.get(f"/events/replay/{id}")).data
     return job if job["status"] == "completed" else None
+
+
+async def test_an_executions_tasks_go_with_it(hub: Hub, admin: Client) -> None:
+    asking = {"components": [*WAITING["components"][:1], {"id": "wait", "type": "human_task"}]}
+    workflow = await admin.workflow(asking | {"connections": WAITING["connections"]})
+    id, other = await admin.execution(workflow["id"]), await admin.execution(workflow["id"])
+    task, kept_task = await task_of(admin, id), await task_of(admin, other)
+    await admin.post(f"/tasks/{task}/complete", {"output": "what she said"})
+    await admin.ended(id)
+    before = [event for event in await stored(hub) if event.execution_id == id]
+    assert {event.stream for event in before} == {f"execution:{id}", f"task:{task}"}
+    await archive(hub, id)
+    kept = await hub.services.store.ledgers.retention.get(id)
+    assert kept is not None
+    found = read(hub.services.settings.archive / kept.file)
+    assert [event for event in found if event.execution_id == id] == before
+    assert all(event.data == b"" for event in await stored(hub) if event.execution_id == id)
+    assert [each["id"] for each in (await admin.get("/tasks")).data] == [kept_task]
+    assert (await admin.get(f"/tasks/{task}")).status == 404
+    assert (await admin.post(f"/tasks/{kept_task}/cancel")).status == 200

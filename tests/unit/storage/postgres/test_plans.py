@@ -105,6 +105,9 @@ async def test_lists_of_executions(database: Connection) -> None:
         ("claimable", ("t", 10), "executions_runnable"),
         ("next_due", (1,), "deliveries_due"),
         ("due_shards", ("t",), "deliveries_due"),
+        ("task_claim", ("O1", ["a"], 5, "w", "L", 60), "tasks_claimable"),
+        ("tasks_without_lease", (5,), "tasks_with_workers"),
+        ("task_leases_expired", (5,), "task_leases_by_end"),
     ],
 )
 async def test_named_queries(database: Connection, name: str, params: tuple[Any, ...], index: str) -> None:

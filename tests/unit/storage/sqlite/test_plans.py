@@ -13,8 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from executor.domain.execution.rows import ComponentRow, ExecutionRow
+from executor.domain.task.rows import TaskRow
 from executor.domain.workflow import WorkflowRow
-from executor.ports import DeliveryQuery, Eq, EventQuery, Order, RowQuery
+from executor.ports import DeliveryQuery, Eq, EventQuery, Order, Range, RowQuery
 from storage import rowquery
 from storage.rows import shape
 from storage.sqlite import deliveries, events
@@ -97,6 +98,26 @@ ROWS = {
         RowQuery(where=(Eq("organization_id", "O"), Eq("status", "running"))),
         "executions_by_status",
     ),
+    "tasks": (
+        TaskRow,
+        RowQuery(where=(Eq("organization_id", "O"),), order=(Order("created_at", True), Order("id", True))),
+        "tasks_by_age",
+    ),
+    "tasks by their due date": (
+        TaskRow,
+        RowQuery(where=(Eq("organization_id", "O"),), order=(Order("due_at"), Order("id"))),
+        "tasks_by_due",
+    ),
+    "tasks by priority": (
+        TaskRow,
+        RowQuery(where=(Eq("organization_id", "O"),), order=(Order("priority", True), Order("id", True))),
+        "tasks_by_priority",
+    ),
+    "tasks that are to escalate": (
+        TaskRow,
+        RowQuery(where=(Range("wakes_at", end="2026"),), order=(Order("wakes_at"), Order("id"))),
+        "tasks_waking (wakes_at<?)",
+    ),
     "executions of a workflow": (ExecutionRow, RowQuery(where=(Eq("workflow_id", "W"),)), "executions_by_workflow"),
 }
 
@@ -129,6 +150,9 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
         ("replay_cancel_waiting", "deliveries_of_replay"),
         ("replay_advance", "replays_1 (id=?)"),
         ("replays_open", "replays_open"),
+        ("tasks_to_claim", "tasks_claimable (organization_id=? AND claimable_type=?)"),
+        ("tasks_without_lease", "SCAN tasks USING INDEX tasks_with_workers"),
+        ("task_leases_expired", "task_leases_by_end (expires_at<?)"),
         ("renew", "SEARCH deliveries USING INDEX"),
         ("release", "SEARCH deliveries USING INDEX"),
         ("next_due", "deliveries_due"),
