@@ -79,7 +79,8 @@ def is_timezone(name: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    """Without what means another zone on each machine."""
+    return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
 @lru_cache(maxsize=1000)

@@ -81,11 +81,18 @@ async def test_no_answer_event_log_line_or_file_shows_a_secret(tmp_path: Path) -
         )
         assert refused.status == 422
         run = await send("POST", f"/workflows/{workflow}/execute", {"parameters": {"token": SECRETS["parameter"]}})
+        nightly = {"name": "n", "workflow_id": workflow, "cron": "@daily", "paused": True}
+        nightly |= {"parameters": {"token": SECRETS["parameter"]}}
+        schedule = (await send("POST", "/schedules", nightly)).data["id"]
+        wrong_type = {"parameters": {"token": [SECRETS["parameter"]]}}
+        assert (await send("PUT", f"/schedules/{schedule}", wrong_type)).status == 422
+        again = (await send("POST", f"/schedules/{schedule}/trigger")).data["id"]
+        assert (await client.ended(again))["parameters"] == {"token": "[REDACTED]"}
         execution = await client.ended(run.data["id"])
         assert execution["status"] == "failed"
         assert execution["parameters"] == {"token": "[REDACTED]"}
         tokens = [each.headers["X-Token"] for each in receiver.arrived if "X-Token" in each.headers]
-        assert tokens == [SECRETS["parameter"]], "outside it goes in clear"
+        assert tokens == [SECRETS["parameter"]] * 2, "outside it goes in clear"
 
         async def arrived() -> bool:
             delivered = [each for each in receiver.arrived if "webhook-id" in each.headers]
@@ -96,7 +103,7 @@ async def test_no_answer_event_log_line_or_file_shows_a_secret(tmp_path: Path) -
             assert SECRETS["parameter"].encode() not in each.body
         for path in (
             *(f"/executions/{execution['id']}{of}" for of in ("", "/components", "/history", "/logs")),
-            *("/events?limit=1000", "/executions", "/webhooks", "/agents", "/auth/api-keys", "/me"),
+            *("/events?limit=1000", "/executions", "/webhooks", "/agents", "/schedules", "/auth/api-keys", "/me"),
             *(f"/webhooks/{created.data['id']}{of}" for of in ("", "/deliveries")),
             *(f"/workflows/{workflow}{of}" for of in ("", "/versions")),
         ):
