@@ -199,26 +199,20 @@ async def test_what_somebody_paused_in_the_queue_starts_once_it_goes_on(world: W
     now = world.clock.now()
     await world.append(f"execution:{runs[1]}", lambda state: decide_pause(state, "p", None, now))
     await world.cancel(runs[0])
-    scheduler = world.scheduler()
-    task = asyncio.create_task(scheduler.run())
-    try:
-        await world.append(f"execution:{runs[1]}", lambda state: decide_resume(state, "p", None, now))
-        await until(lambda: has(world, id, ["cancelled", "queued", "pending"]))
-        await world.append(f"execution:{runs[2]}", lambda state: decide_start(state, "p", now))
-        await world.cancel(runs[1])
-        await until(lambda: is_current(world, id, runs[2]))
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    await settle(world.scheduler())
+    assert await world.statuses(id) == ["cancelled", "paused", "pending"]
+    await world.append(f"execution:{runs[1]}", lambda state: decide_resume(state, "p", None, now))
+    await settle(world.scheduler())
+    assert await world.statuses(id) == ["cancelled", "queued", "pending"]
+    await world.append(f"execution:{runs[2]}", lambda state: decide_start(state, "p", now))
+    await world.cancel(runs[1])
+    await settle(world.scheduler())
     assert await world.statuses(id) == ["cancelled", "cancelled", "queued"], "it had been started by hand"
+    assert (await world.state(id)).executions == (runs[2],)
 
 
 async def has(world: World, id: str, statuses: list[str]) -> bool:
     return await world.statuses(id) == statuses
-
-
-async def is_current(world: World, id: str, execution_id: str) -> bool:
-    return (await world.state(id)).executions == (execution_id,)
 
 
 async def test_cancel_ends_what_runs_and_what_waits(world: World) -> None:
@@ -314,6 +308,30 @@ async def test_a_workflow_that_does_not_run_is_a_reason_to_skip(world: World) ->
     state = await world.state(id)
     assert (state.status, state.pause_reason) == ("paused", "the workflow was deleted")
     assert (await world.skipped(id))[-1] == ("15:00", "workflow")
+
+
+class Racing:
+    """A log where somebody archives a workflow just before the first append."""
+
+    def __init__(self, world: World, target: str) -> None:
+        self._world, self._target, self._is_first = world, target, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.store.log, name)
+
+    async def append(self, streams: Sequence[StreamAppend], metadata: Metadata) -> tuple[Appended, ...]:
+        if self._is_first:
+            self._is_first = False
+            await self._world.append(f"workflow:{self._target}", workflow.decide_archive)
+        return await self._world.store.log.append(streams, metadata)
+
+
+async def test_nothing_runs_from_the_moment_that_its_workflow_does_not(world: World) -> None:
+    target = await world.workflow()
+    id = await world.schedule(target)
+    world.move("13:00")
+    await settle(world.scheduler(Racing(world, target)))  # type: ignore[arg-type]
+    assert (await world.ran(id), await world.skipped(id)) == ([], [("13:00", "workflow")])
 
 
 async def test_parameters_that_no_longer_fit_are_a_reason_to_skip(world: World) -> None:
