@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 import structlog
 
@@ -18,8 +18,10 @@ from executor.domain.events import Event
 from executor.domain.task.decide import decide_escalate, decide_expire
 from executor.domain.task.rows import TaskRow
 from executor.domain.task.state import State
-from executor.ports import Clock, EventLog, Metadata, Order, Range, Reads, RowQuery, TaskLeases
+from executor.ports import Clock, EventLog, Metadata, Order, Range, Reads, RowQuery, TaskLease, TaskLeases
 from executor.tasks import handle_task
+
+T = TypeVar("T")
 
 _PAUSE_SECONDS: Final = 0.5
 _ORPHANS_SECONDS: Final = 30.0
@@ -53,30 +55,46 @@ class TaskSweep:
         return _BATCH in done
 
     async def _expired(self) -> int:
-        """The task first: while its lease is there, nobody takes it for one that no worker has."""
         expired = await self._leases.expired(_BATCH)
-        for lease in expired:
-            await self._decide(lease.task_id, lambda state, lease=lease: decide_expire(state, lease.lease_id))  # type: ignore[misc]
-            await self._leases.drop(lease.task_id, lease.lease_id)
+        await _each(expired, self._expire)
         return len(expired)
+
+    async def _expire(self, lease: TaskLease) -> None:
+        """The task first: while its lease is there, nobody takes it for one that no worker has."""
+        await self._decide(lease.task_id, lambda state: decide_expire(state, lease.lease_id))
+        await self._leases.drop(lease.task_id, lease.lease_id)
 
     async def _woken(self) -> int:
         due = (Range("wakes_at", end=self._clock.now()),)
-        found = await self._reads.find(
-            TaskRow, RowQuery(where=due, order=(Order("wakes_at"), Order("id")), limit=_BATCH)
-        )
-        for row in found:
-            await self._decide(row.id, lambda state: decide_escalate(state, self._clock.now()))
+        order = (Order("wakes_at"), Order("id"))
+        found = await self._reads.find(TaskRow, RowQuery(where=due, order=order, limit=_BATCH))
+        await _each(found, self._escalate)
         return len(found)
+
+    async def _escalate(self, row: TaskRow) -> None:
+        await self._decide(row.id, lambda state: decide_escalate(state, self._clock.now()))
 
     async def _orphaned(self) -> int:
         orphans = await self._leases.orphans(_BATCH)
-        for id, version in orphans:
-            await self._decide(id, lambda state, version=version: _lost(state, version))  # type: ignore[misc]
+        await _each(orphans, self._free)
         return len(orphans)
+
+    async def _free(self, orphan: tuple[str, int]) -> None:
+        id, version = orphan
+        await self._decide(id, lambda state: _lost(state, version))
 
     async def _decide(self, id: str, decide: Callable[[State], Sequence[Event]]) -> None:
         await handle_task(self._log, self._clock, id, decide, _METADATA)
+
+
+async def _each(things: Sequence[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """All of them together, so that they share the log's commits. Raises `Unavailable`; what else one breaks on holds
+    up no other."""
+    for came in await asyncio.gather(*map(work, things), return_exceptions=True):
+        if isinstance(came, Exception) and not isinstance(came, Unavailable):
+            _logger.error("tasks.sweep_failed", exc_info=came)
+        elif isinstance(came, BaseException):
+            raise came
 
 
 def _lost(state: State, version: int) -> list[Event]:

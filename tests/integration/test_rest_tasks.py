@@ -507,3 +507,31 @@ async def test_whoever_listens_to_a_task_or_an_assignee_hears_of_it_from_any_pos
         await socket.send_json({"type": "subscribe", "data": {"channel": "task", "task_id": task["id"]}})
         answers = [await socket.receive_json() for _ in range(2)]
         assert answers[1]["data"]["code"] == "RESOURCE_NOT_FOUND"
+
+
+async def test_each_turn_of_a_loop_has_a_task_of_its_own(admin: Client) -> None:
+    body = {
+        "components": [
+            {"id": "start", "type": "start"},
+            {"id": "ask", "type": "human_task", "config": {"title": "Check ${word}"}},
+        ],
+        "connections": [{"source": "start", "target": "ask"}],
+    }
+    loop = {"items": ["a", "b", "c"], "as": "word", "max_concurrency": 2, "body": body}
+    shape = {
+        "components": [{"id": "start", "type": "start"}, {"id": "each", "type": "loop", "config": loop}],
+        "connections": [{"source": "start", "target": "each"}],
+    }
+    execution = await admin.execution((await admin.workflow(shape))["id"])
+    titles: list[str] = []
+
+    async def waiting() -> Any:
+        return (await admin.get("/tasks", execution_id=execution, status="pending", order="asc")).data
+
+    for _ in range(3):
+        task = (await until(waiting))[0]
+        titles.append(task["title"])
+        assert (await admin.post(f"/tasks/{task['id']}/complete", {"output": task["iteration"]})).status == 200
+    run = await admin.ended(execution)
+    assert run["results"] == {"each": {"results": [{"ask": "0"}, {"ask": "1"}, {"ask": "2"}]}}, run["error_message"]
+    assert sorted(titles) == ["Check a", "Check b", "Check c"]
