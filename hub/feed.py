@@ -19,7 +19,8 @@ import msgspec
 import structlog
 
 from executor.ports import EventLog, EventQuery, Recorded
-from hub.messages import TASK_TYPES, Channel, message, message_types, task_id_of
+from hub.message_data import task_id_of
+from hub.messages import TASK_TYPES, Channel, message, message_types
 from hub.server_sent import server_sent
 
 ANY: Final = "*"

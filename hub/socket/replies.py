@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from executor.domain.errors import Problem
 from executor.domain.values import Instant
-from hub.messages import MAX_OUTPUT_BYTES
+from hub.message_data import MAX_OUTPUT_BYTES
 from hub.socket.requests import MAX_MESSAGE_BYTES
 
 MAX_SUBSCRIPTIONS: Final = 1000

@@ -25,8 +25,8 @@ from executor.domain.events import (
 )
 from executor.domain.values import Instant, Progress, RetryPolicy
 from executor.ports import Metadata, Recorded
+from hub.message_data import MAX_OUTPUT_BYTES
 from hub.messages import (
-    MAX_OUTPUT_BYTES,
     MESSAGES,
     Channel,
     event_json,

@@ -28,7 +28,7 @@ def test_a_very_long_age_is_long_ago_and_never_in_the_future() -> None:
 
 
 def written(events: int) -> _Written:
-    return _Written(Ended("e", "o", "w", "completed", NOW, NOW, events), 1, events)
+    return _Written(Ended("e", "o", "w", "completed", NOW, NOW, events), events, 1, events)
 
 
 def test_transactions_are_small_and_hold_everything_once() -> None:
