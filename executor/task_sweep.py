@@ -18,8 +18,8 @@ from executor.domain.events import Event
 from executor.domain.task.decide import decide_escalate, decide_expire
 from executor.domain.task.rows import TaskRow
 from executor.domain.task.state import State
-from executor.ports import Clock, EventLog, Metadata, Order, Range, Reads, RowQuery, TaskLease, TaskLeases
-from executor.tasks import handle_task
+from executor.ports import Clock, Metadata, Order, Range, Reads, RowQuery, TaskLease, TaskLeases
+from executor.tasks import TaskHandler
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ _logger = structlog.get_logger(__name__)
 class TaskSweep:
     """`run()` until cancelled."""
 
-    def __init__(self, log: EventLog, reads: Reads, leases: TaskLeases, clock: Clock) -> None:
-        self._log, self._reads, self._leases, self._clock = log, reads, leases, clock
+    def __init__(self, handler: TaskHandler, reads: Reads, leases: TaskLeases, clock: Clock) -> None:
+        self._handler, self._reads, self._leases, self._clock = handler, reads, leases, clock
         self._orphans_at = 0.0
 
     async def run(self) -> None:
@@ -84,7 +84,7 @@ class TaskSweep:
         await self._decide(id, lambda state: _lost(state, version))
 
     async def _decide(self, id: str, decide: Callable[[State], Sequence[Event]]) -> None:
-        await handle_task(self._log, self._clock, id, decide, _METADATA)
+        await self._handler.handle(id, decide, _METADATA)
 
 
 async def _each(things: Sequence[T], work: Callable[[T], Awaitable[None]]) -> None:

@@ -3,8 +3,12 @@ and the word of it to the run become one append."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -19,7 +23,8 @@ from executor.domain.task.state import State, initial, stream
 from executor.domain.values import Instant
 from executor.ports import Clock, Conflict, EventLog, Metadata, NewEvent, StreamAppend
 
-_ATTEMPTS = 20
+_ATTEMPTS: Final = 20
+_KEPT_RUNS: Final = 16
 
 
 class Tasks:
@@ -55,47 +60,76 @@ class Tasks:
         return run.run.workflow_id, run.run.id
 
 
-async def handle_task(
-    log: EventLog, clock: Clock, id: str, decide: Callable[[State], Sequence[Event]], metadata: Metadata
-) -> State:
-    """The task after a command on it; where that ends it, its run hears of that in the same append. Raises what
-    `decide` raises, `ResourceConflict` where the run does not wait for it any more, and `Unavailable`."""
-    for _ in range(_ATTEMPTS):
-        state, version = await log.load(stream(id))
-        decided = decide(state)
-        if not decided:
-            return _of(state)
-        parts = [_part(clock, stream(id), version, state, decided, state)]
-        ended = ending(decided[-1])
-        if ended is not None:
-            parts.append(await _telling(log, clock, state, msgspec.to_builtins(ended)))
-        try:
-            done, *_ = await log.append(parts, metadata)
-            return _of(done.state)
-        except Conflict:
-            continue
-    raise Unavailable(f"the task '{id}' is changing too fast; try again")
+class TaskHandler:
+    """The way of every command on a task to the log: load, decide, append; again on a conflict.
 
+    Those that end tasks of one run go one after the other in a process: each has to say so in the run's stream. The
+    last folds of a few runs are kept, so that the end of each of many tasks of a large run costs the same.
+    """
 
-async def _telling(log: EventLog, clock: Clock, task: State, data: Any) -> StreamAppend:
-    run, version = await log.load(f"execution:{task.execution_id}")
-    told = decide_told(run, stream(task.id), data, clock.now())
-    if not told:
-        message = f"the execution is {run.status} and does not wait for the task any more"
-        raise ResourceConflict(message, "status", current_status=task.status)
-    return _part(clock, f"execution:{task.execution_id}", version, run, told, task)
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._log, self._clock = log, clock
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._runs: OrderedDict[str, tuple[Any, int]] = OrderedDict()
 
+    async def handle(self, id: str, decide: Callable[[State], Sequence[Event]], metadata: Metadata) -> State:
+        """The task after a command on it; where that ends it, its run hears of that in the same append. Raises what
+        `decide` raises, `ResourceConflict` where the run does not wait for it any more, and `Unavailable`."""
+        for _ in range(_ATTEMPTS):
+            state, version = await self._log.load(stream(id))
+            decided = decide(state)
+            if not decided:
+                return _of(state)
+            part = self._part(stream(id), version, state, decided, state)
+            ended = ending(decided[-1])
+            with contextlib.suppress(Conflict):
+                if ended is None:
+                    return _of((await self._log.append((part,), metadata))[0].state)
+                return await self._end(part, state, msgspec.to_builtins(ended), metadata)
+        raise Unavailable(f"the task '{id}' is changing too fast; try again")
 
-def _part(clock: Clock, name: str, version: int, state: Any, decided: Sequence[Event], task: State) -> StreamAppend:
-    return StreamAppend(
-        stream=name,
-        expected=version,
-        state=state,
-        events=tuple(NewEvent(clock.new_id(), event) for event in decided),
-        organization_id=task.organization_id,
-        workflow_id=task.workflow_id,
-        execution_id=task.execution_id,
-    )
+    async def _end(self, part: StreamAppend, task: State, told: Any, metadata: Metadata) -> State:
+        """Raises `Conflict` where the task has moved; where its run has, that is looked at again."""
+        turn = self._turns.setdefault(task.execution_id, asyncio.Lock())
+        async with turn:
+            for _ in range(_ATTEMPTS):
+                telling = await self._telling(task, told)
+                try:
+                    done, run = await self._log.append((part, telling), metadata)
+                except Conflict as conflict:
+                    if conflict.stream == part.stream:
+                        raise
+                else:
+                    self._keep(task.execution_id, run.state, run.version)
+                    return _of(done.state)
+        raise Unavailable(f"the execution of the task '{task.id}' is changing too fast; try again")
+
+    async def _telling(self, task: State, data: Any) -> StreamAppend:
+        name, known = f"execution:{task.execution_id}", self._runs.get(task.execution_id)
+        run, version = await self._log.load(name, known)
+        self._keep(task.execution_id, run, version)
+        told = decide_told(run, stream(task.id), data, self._clock.now())
+        if not told:
+            message = f"the execution is {run.status} and does not wait for the task any more"
+            raise ResourceConflict(message, "status", current_status=task.status)
+        return self._part(name, version, run, told, task)
+
+    def _keep(self, execution_id: str, run: Any, version: int) -> None:
+        self._runs[execution_id] = (run, version)
+        self._runs.move_to_end(execution_id)
+        if len(self._runs) > _KEPT_RUNS:
+            self._runs.popitem(last=False)
+
+    def _part(self, name: str, version: int, state: Any, decided: Sequence[Event], task: State) -> StreamAppend:
+        return StreamAppend(
+            stream=name,
+            expected=version,
+            state=state,
+            events=tuple(NewEvent(self._clock.new_id(), event) for event in decided),
+            organization_id=task.organization_id,
+            workflow_id=task.workflow_id,
+            execution_id=task.execution_id,
+        )
 
 
 def _of(state: Any) -> State:

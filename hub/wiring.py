@@ -24,7 +24,7 @@ from executor.ports import Clock, Store
 from executor.scheduler import Scheduler
 from executor.sealing import Sealer, SecretKey
 from executor.task_sweep import TaskSweep
-from executor.tasks import Tasks
+from executor.tasks import TaskHandler, Tasks
 from hub.agents.commands import AgentCommands
 from hub.aggregates import AGGREGATES
 from hub.auth.authenticate import Authenticator
@@ -120,7 +120,8 @@ async def opened(
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
-        tasks = TaskCommands(store.log, store.reads, store.ledgers.task_leases, sealer, clock)
+        task_handler = TaskHandler(store.log, clock)
+        tasks = TaskCommands(store.log, store.reads, store.ledgers.task_leases, task_handler, sealer, clock)
         claims = Claims(tasks, feed)
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         hints = _hints(store, doorbell, redis_url, clock)
@@ -137,7 +138,7 @@ async def opened(
             await _announce(store, engine)
             runs["engine"] = once_ours(store, engine.run)
             runs["scheduler"] = once_ours(store, scheduler.run)
-            sweep = TaskSweep(store.log, store.reads, store.ledgers.task_leases, clock)
+            sweep = TaskSweep(task_handler, store.reads, store.ledgers.task_leases, clock)
             runs["tasks"] = once_ours(store, sweep.run)
         if Role.WORKER in roles:
             runs["webhooks"] = once_ours(store, lambda: webhooks.run(is_alone=not store.is_shared))

@@ -18,7 +18,7 @@ from executor.forms import entry_problems
 from executor.ports import Clock, EventLog, Metadata, Reads, TaskLease, TaskLeases
 from executor.sealing import Sealer, Unsealable
 from executor.secrets import open_config
-from executor.tasks import handle_task
+from executor.tasks import TaskHandler
 from hub.auth.principal import Principal
 from hub.lookups import task_row
 from hub.tasks.requests import ClaimTask, CompleteTask, FailTask, Heartbeat, ReleaseTask
@@ -46,13 +46,16 @@ class TaskCommands:
     """Raises `NotFound` also for another organization's tasks, `ResourceConflict` for what does not go with a task's
     status or with who has it, `Invalid` for what was entered, and `Unavailable`."""
 
-    def __init__(self, log: EventLog, reads: Reads, leases: TaskLeases, sealer: Sealer, clock: Clock) -> None:
-        self.log, self.reads, self.leases, self.sealer, self.clock = log, reads, leases, sealer, clock
+    def __init__(
+        self, log: EventLog, reads: Reads, leases: TaskLeases, handler: TaskHandler, sealer: Sealer, clock: Clock
+    ) -> None:
+        self._log, self._reads, self._handler = log, reads, handler
+        self.leases, self.sealer, self.clock = leases, sealer, clock
 
     async def get(self, organization_id: str, id: str) -> State:
         """The newest fold, of a task that has a row: what went into an archive with its execution has none."""
-        row = await task_row(self.reads, id, organization_id)
-        state, _ = await self.log.load(stream(row.id))
+        row = await task_row(self._reads, id, organization_id)
+        state, _ = await self._log.load(stream(row.id))
         assert isinstance(state, State)
         return state
 
@@ -82,9 +85,7 @@ class TaskCommands:
     async def begin(self, lease: TaskLease, wanted: float | None, metadata: Metadata) -> State:
         """A worker has the task whose lease it took. Raises `ResourceConflict` where it is not to be had."""
         try:
-            return await handle_task(
-                self.log,
-                self.clock,
+            return await self._handler.handle(
                 lease.task_id,
                 lambda state: decide.decide_claim(
                     state, lease.worker_id, lease.lease_id, lease_seconds(state, wanted)
@@ -120,7 +121,7 @@ class TaskCommands:
 
         decided(state)
         await self._let_go(state)
-        return await handle_task(self.log, self.clock, state.id, decided, metadata)
+        return await self._handler.handle(state.id, decided, metadata)
 
     async def reassign(self, caller: Caller, id: str, person: str, reason: str | None) -> State:
         await self._of(caller, id)
@@ -180,7 +181,7 @@ class TaskCommands:
         return await self.get(caller.principal.organization_id, id)
 
     async def _handle(self, caller: Caller, id: str, decided: Decide) -> State:
-        return await handle_task(self.log, self.clock, id, decided, caller.metadata)
+        return await self._handler.handle(id, decided, caller.metadata)
 
 
 def lease_seconds(state: State, wanted: float | None) -> float:

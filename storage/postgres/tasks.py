@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from executor.ports import TaskLease
 from storage.postgres.connection import Pool
 from storage.postgres.values import back, outward
 from storage.sql import named
+
+_AT_ONCE: Final = 4
+"""Claims of one process: those that wait for their turn must not have all connections."""
 
 
 class PostgresTaskLeases:
@@ -15,12 +20,13 @@ class PostgresTaskLeases:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def claim(
         self, organization_id: str, types: Sequence[str], worker_id: str, lease_id: str, seconds: float, limit: int
     ) -> list[str]:
         wanted = [outward(type) for type in sorted(set(types))]
-        async with self._pool.transaction() as connection:
+        async with self._room, self._pool.transaction() as connection:
             await connection.execute(_sql("task_claim_lock"), organization_id)
             rows = await connection.fetch(
                 _sql("task_claim"), organization_id, wanted, limit, outward(worker_id), lease_id, seconds

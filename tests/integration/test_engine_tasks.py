@@ -13,8 +13,8 @@ from executor.domain.task.rows import TaskRow
 from executor.domain.task.state import State
 from executor.ports import Eq, Metadata, RowQuery, TaskLease
 from executor.task_sweep import TaskSweep
-from executor.tasks import handle_task
-from tests.integration.engines import Stage, staged, step, workflow
+from executor.tasks import TaskHandler
+from tests.integration.engines import Stage, staged, staged_on, step, workflow
 
 
 async def task_of(stage: Stage, execution_id: str) -> str:
@@ -25,7 +25,7 @@ async def task_of(stage: Stage, execution_id: str) -> str:
 
 
 async def decided(stage: Stage, id: str, decide: Any) -> State:
-    return await handle_task(stage.store.log, stage.clock, id, decide, Metadata())
+    return await TaskHandler(stage.store.log, stage.clock).handle(id, decide, Metadata())
 
 
 async def types_of(stage: Stage, id: str) -> list[str]:
@@ -34,7 +34,7 @@ async def types_of(stage: Stage, id: str) -> list[str]:
 
 def sweep(stage: Stage) -> TaskSweep:
     store = stage.store
-    return TaskSweep(store.log, store.reads, store.ledgers.task_leases, stage.clock)
+    return TaskSweep(TaskHandler(store.log, stage.clock), store.reads, store.ledgers.task_leases, stage.clock)
 
 
 async def test_what_is_completed_while_no_engine_runs_goes_on_with_the_next(tmp_path: Path) -> None:
@@ -139,3 +139,27 @@ async def test_a_worker_without_a_lease_loses_its_task(tmp_path: Path) -> None:
         await decided(stage, task, lambda s: decide_claim(s, "w", "L1", 30))
         await sweep(stage).sweep()
         assert (await types_of(stage, task))[-1] == "task.released"
+
+
+async def test_on_a_shared_store_it_is_the_same(postgres_url: str) -> None:
+    config = {"due_in_seconds": 60, "escalation": {"notify": ["ops"], "reassign_to": "boss"}}
+    async with staged_on(postgres_url) as stage, stage.running():
+        shape = workflow(
+            step("ask", "human_task", config=config), step("do", "external_task", config={"task_type": "render"})
+        )
+        id = await stage.create(shape)
+        await stage.happening(id, "task.created", 2)
+        leases, reads = stage.store.ledgers.task_leases, stage.store.reads
+        (external,) = await leases.claim(stage.organization, ["render"], "w", "L1", 30, 5)
+        await decided(stage, external, lambda s: decide_claim(s, "w", "L1", 30))
+        stage.clock.put_forward(seconds=61)
+        await asyncio.gather(*(sweep(stage).sweep() for _ in range(3)))
+        (human,) = await reads.find(TaskRow, RowQuery(where=(Eq("assignee", "boss"),)))
+        assert await types_of(stage, human.id) == ["task.created", "task.escalated", "task.reassigned"]
+        assert await types_of(stage, external) == ["task.created", "task.started"]
+        now = stage.clock.now()
+        await asyncio.gather(
+            decided(stage, human.id, lambda s: decide_complete(s, 1, None, None, "me", now)),
+            decided(stage, external, lambda s: decide_complete(s, 2, None, "w", "me", now)),
+        )
+        assert (await stage.ended(id)).results == {"ask": 1, "do": 2}

@@ -12,7 +12,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.hubs import Client, Hub, unique
+from tests.integration.hubs import Client, Hub, unique, until
 from tests.integration.test_rest_forms import BLOCKS, STEPS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -110,6 +110,28 @@ EXECUTE = {"parameters": {"x": 1}, "priority": 5, "scheduled_at": "2999-01-01T00
 KEY = {"name": "n", "role": "read_only", "permissions": ["workflow.read"], "expires_at": "2999-01-01T00:00:00Z"}
 
 
+ASKING = {
+    "components": [
+        {"id": "start", "type": "start"},
+        {
+            "id": "ask",
+            "type": "human_task",
+            "config": {
+                "title": "t",
+                "assignee": "a",
+                "candidates": ["a"],
+                "form": {"type": "object", "properties": {"a": {"pattern": "a+"}}, "required": ["never"]},
+                "due_in_seconds": 1,
+                "escalation": [{"after_seconds": 1, "notify": ["a"]}, {"reassign_to": "b"}],
+            },
+        },
+        {"id": "do", "type": "external_task", "config": {"task_type": "t", "input": 1, "lease_seconds": 1}},
+    ],
+    "connections": [{"source": "start", "target": "ask"}, {"source": "start", "target": "do"}],
+}
+COMPLETE = {"output": {"a": "a"}, "notes": "n", "assignee": "a"}
+
+
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The path of everything in a JSON value, itself included."""
     found = [at]
@@ -146,8 +168,8 @@ def damaged(draw: st.DrawFn, example: Any) -> Any:
 class Target:
     """What the bodies are sent to; everything that starts here is cancelled at the end."""
 
-    def __init__(self, client: Client, workflow: str, webhook: str, agent: str) -> None:
-        self.client, self.workflow, self.webhook, self.agent = client, workflow, webhook, agent
+    def __init__(self, client: Client, workflow: str, webhook: str, agent: str, task: str) -> None:
+        self.client, self.workflow, self.webhook, self.agent, self.task = client, workflow, webhook, agent, task
 
     async def send(self, method: str, path: str, body: Any) -> None:
         answer = await self.client.send(method, path, raw=msgspec.json.encode(body))
@@ -168,8 +190,15 @@ async def target(hub: Hub) -> AsyncIterator[Target]:
     workflow = (await client.workflow(DEFINITION))["id"]
     webhook = (await client.webhook("http://127.0.0.1:1/", active=False))["id"]
     agent = (await client.post("/agents", AGENT)).data["id"]
-    yield Target(client, workflow, webhook, agent)
-    assert (await client.delete(f"/workflows/{workflow}", force="true")).status == 200
+    asking = (await client.workflow(ASKING))["id"]
+    asked = await client.execution(asking)
+
+    async def task() -> Any:
+        return (await client.get("/tasks", execution_id=asked, kind="human")).data
+
+    yield Target(client, workflow, webhook, agent, (await until(task))[0]["id"])
+    for each in (workflow, asking):
+        assert (await client.delete(f"/workflows/{each}", force="true")).status == 200
 
 
 quick = settings(
@@ -207,6 +236,24 @@ async def test_validate(target: Target, body: Any) -> None:
 @given(body=damaged({"name": "n", "definition": DEFINITION, "tags": ["a"], "description": None}))
 async def test_change_workflow(target: Target, body: Any) -> None:
     await target.send("PUT", f"/workflows/{target.workflow}", body)
+
+
+@quick
+@given(body=damaged({"definition": ASKING}))
+async def test_validate_what_opens_tasks(target: Target, body: Any) -> None:
+    await target.send("POST", f"/workflows/{target.workflow}/validate", body)
+
+
+@quick
+@given(body=damaged(COMPLETE))
+async def test_complete_a_task(target: Target, body: Any) -> None:
+    await target.send("POST", f"/tasks/{target.task}/complete", body)
+
+
+@quick
+@given(body=damaged({"types": ["a"], "worker_id": "w", "lease_seconds": 1, "max": 1}))
+async def test_claim_tasks(target: Target, body: Any) -> None:
+    await target.send("POST", "/tasks/claim", body)
 
 
 @quick

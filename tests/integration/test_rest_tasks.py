@@ -43,8 +43,8 @@ async def task_of(client: Client, execution_id: str, count: int = 1) -> dict[str
     """The newest task of a run, once it has so many."""
 
     async def look() -> dict[str, Any] | None:
-        found = (await client.get("/tasks", execution_id=execution_id)).data
-        return found[0] if len(found) >= count else None
+        answer = await client.get("/tasks", execution_id=execution_id)
+        return answer.data[0] if answer.metadata["total_count"] >= count else None
 
     task: dict[str, Any] = await until(look)
     return task
@@ -535,3 +535,19 @@ async def test_each_turn_of_a_loop_has_a_task_of_its_own(admin: Client) -> None:
     run = await admin.ended(execution)
     assert run["results"] == {"each": {"results": [{"ask": "0"}, {"ask": "1"}, {"ask": "2"}]}}, run["error_message"]
     assert sorted(titles) == ["Check a", "Check b", "Check c"]
+
+
+async def test_many_tasks_of_one_run_end_at_once(admin: Client) -> None:
+    many = {"items": list(range(60)), "max_concurrency": 60}
+    many |= {"body": {"components": [{"id": "do", "type": "external_task", "config": {"task_type": unique("type")}}]}}
+    shape = {
+        "components": [{"id": "start", "type": "start"}, {"id": "each", "type": "loop", "config": many}],
+        "connections": [{"source": "start", "target": "each"}],
+    }
+    execution = await admin.execution((await admin.workflow(shape))["id"])
+    type = (await task_of(admin, execution, 60))["task_type"]
+    found = await claimed(admin, type, max=60)
+    done = [admin.post(f"/tasks/{task['id']}/complete", {"output": 1, "worker_id": "w"}) for task in found]
+    assert [answer.status for answer in await asyncio.gather(*done)] == [200] * 60
+    run = await admin.ended(execution)
+    assert run["results"] == {"each": {"results": [{"do": 1}] * 60}}
