@@ -5,7 +5,7 @@ An append writes its rows with its events, so at any moment the two must agree; 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, Final
@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 from executor.domain.events import Fact, Stamp
 from executor.ports import NAMES, NEW, Aggregate
 from storage.codec import CODEC, Codec, decode_metadata
-from storage.differences import Compared, Differences, Rows
+from storage.differences import Compared, Differences, Rows, Values
 from storage.errors import UnknownEvent
 from storage.projections import Projection, Span, projections, tables_of
 from storage.source import Source, opened_source
@@ -88,29 +88,33 @@ async def _streams(source: Source, names: Span) -> AsyncGenerator[tuple[str, Eve
 
 
 def _expected(stream: str, events: Events, aggregate: Aggregate[Any], codec: Codec) -> Rows:
-    initial = aggregate.initial()
-    state = _folded(stream, events, aggregate, codec)
-    rows: Rows = {}
-    for row in aggregate.rows(initial, state):
-        rows.setdefault(row.table, []).append(astuple(row))
-    name = aggregate.name(state)
+    """As the appends made them: of what a state has forgotten meanwhile, such as the components of iterations that
+    ended, only the fold that it was in tells."""
+    before = aggregate.initial()
+    rows: dict[str, dict[Values, Values]] = {}
+    for facts in _facts(stream, events, codec):
+        state = aggregate.evolve(before, facts)
+        for row in aggregate.rows(before, state):
+            key = tuple(getattr(row, column) for column in row.key)
+            rows.setdefault(row.table, {})[key] = astuple(row)
+        before = state
+    expected = {table: list(found.values()) for table, found in rows.items()}
+    name = aggregate.name(before)
     if name is not None:
-        rows[NAMES] = [(name, stream)]
-    return rows
+        expected[NAMES] = [(name, stream)]
+    return expected
 
 
-def _folded(stream: str, events: Events, aggregate: Aggregate[Any], codec: Codec) -> Any:
-    id, state, decode = stream.partition(":")[2], aggregate.initial(), codec.decode
+def _facts(stream: str, events: Events, codec: Codec) -> Iterator[list[Fact]]:
+    id, decode = stream.partition(":")[2], codec.decode
     for start in range(0, len(events), _AT_ONCE):
-        facts = [
+        yield [
             Fact(
                 decode(type, schema, data),
                 Stamp(time, organization_id, id, version, _actor(metadata)),
             )
             for _, version, type, schema, time, organization_id, data, metadata in events[start : start + _AT_ONCE]
         ]
-        state = aggregate.evolve(state, facts)
-    return state
 
 
 @lru_cache(maxsize=1024)
