@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from executor.components.base import ComponentError, Context, Output, Suspend
+from executor.domain.errors import Code
 from executor.domain.task.decide import Ending, Opening
 from executor.domain.task.state import stream
 from executor.domain.values import ComponentStatus, derived_id
@@ -14,6 +15,7 @@ from executor.opening import Opens
 
 TITLE: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 DESCRIPTION: Final = {"type": "string", "maxLength": 4096}
+MAX_TASK_BYTES: Final = 1024 * 1024
 PRIORITY: Final = {"type": "integer", "minimum": 1, "maximum": 10}
 
 
@@ -24,7 +26,12 @@ class OpensTask(Opens, frozen=True, kw_only=True):
 
 
 def suspended(context: Context, opening: Opening) -> Suspend:
-    """Waits for a task that is opened together with the waiting. Its id follows from the attempt."""
+    """Waits for a task that is opened together with the waiting. Its id follows from the attempt. Raises
+    `ComponentError` where that says too much."""
+    size = len(msgspec.json.encode(opening))
+    if size > MAX_TASK_BYTES:
+        message = f"the task would have {size} bytes, more than {MAX_TASK_BYTES}"
+        raise ComponentError(message, code=Code.OUTPUT_TOO_LARGE)
     id = derived_id(context.execution_id, "task", context.idempotency_key, str(context.attempt))
     return Suspend(signal=stream(id), opens=OpensTask(id=id, opening=opening))
 

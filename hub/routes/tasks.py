@@ -7,9 +7,9 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 
 from executor.domain.task.rows import TaskRow, TaskView, is_overdue, view, view_of
-from executor.domain.task.state import OPEN, State, TaskKind, stream
+from executor.domain.task.state import State, TaskKind, stream
 from executor.domain.values import ComponentStatus, Instant, LogLevel
-from executor.ports import Eq, HasAll, In, Order, Range, Where
+from executor.ports import Eq, HasAll, Order, Range, Where
 from hub.envelope import Answer
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
@@ -84,10 +84,8 @@ def _where(call: Call[NoBody, ListTasks]) -> list[Where]:
         where.append(Eq("priority", priority_of(query.priority)))
     if query.candidate is not None:
         where.append(HasAll("candidates", (query.candidate,)))
-    if query.overdue is True:
-        where += [In("status", tuple(str(status) for status in OPEN)), Range("due_at", end=call.now)]
-    elif query.overdue is False:
-        where.append(Range("due_at", start=call.now))
+    if query.overdue is not None:
+        where.append(Range("due_at", end=call.now) if query.overdue else Range("due_at", start=call.now))
     return where
 
 

@@ -43,8 +43,8 @@ async def task_of(client: Client, execution_id: str, count: int = 1) -> dict[str
     """The newest task of a run, once it has so many."""
 
     async def look() -> dict[str, Any] | None:
-        answer = await client.get("/tasks", execution_id=execution_id)
-        return answer.data[0] if answer.metadata["total_count"] >= count else None
+        found = (await client.get("/tasks", execution_id=execution_id, limit=1000)).data
+        return found[0] if len(found) >= count else None
 
     task: dict[str, Any] = await until(look)
     return task
@@ -551,3 +551,12 @@ async def test_many_tasks_of_one_run_end_at_once(admin: Client) -> None:
     assert [answer.status for answer in await asyncio.gather(*done)] == [200] * 60
     run = await admin.ended(execution)
     assert run["results"] == {"each": {"results": [{"do": 1}] * 60}}
+
+
+async def test_a_task_that_would_say_too_much_is_not_opened(admin: Client) -> None:
+    parts = {f"p{number}": f"${{workflow.input.text}}{number}" for number in range(3)}
+    workflow = await admin.workflow(definition({"data": parts}))
+    execution = await admin.execution(workflow["id"], parameters={"text": "x" * 400_000})
+    run = await admin.ended(execution)
+    assert (run["status"], run["error"]["code"]) == ("failed", "OUTPUT_TOO_LARGE")
+    assert (await admin.get("/tasks", execution_id=execution)).data == []

@@ -15,9 +15,9 @@ from executor.domain.task.state import State, TaskKind, evolve, initial
 from executor.domain.values import ComponentStatus, Instant, seconds_between
 
 NEVER: Final = Instant("9999-12-31T23:59:59.999Z")
-"""The `due_at` in the row of a task that is never due, so that lists in that order have it last."""
+"""The `due_at` in the row of a task that is never due, or not any more, so that lists in that order have it last."""
 KEPT_BYTES: Final = 16 * 1024
-"""What is larger of a task is left out of its row, and so of lists."""
+"""How much of what people and workers get and give is in a row, and so in lists; the largest of it is left out."""
 _LARGE: Final = ("form", "data", "input", "output")
 
 
@@ -142,7 +142,7 @@ def rows(before: State, after: State) -> Sequence[Row]:
             priority=after.priority,
             assignee=after.assignee,
             candidates=msgspec.json.encode(after.candidates).decode(),
-            due_at=after.due_at or NEVER,
+            due_at=after.due_at if after.is_open and after.due_at is not None else NEVER,
             wakes_at=after.wakes_at,
             claimable_type=after.task_type if is_claimable else None,
             created_at=after.created_at,
@@ -154,8 +154,13 @@ def rows(before: State, after: State) -> Sequence[Row]:
 
 
 def _document(whole: TaskView) -> bytes:
-    large = tuple(name for name in _LARGE if len(msgspec.json.encode(getattr(whole, name))) > KEPT_BYTES)
-    kept = msgspec.structs.replace(whole, **dict.fromkeys(large), omitted=large) if large else whole
+    sizes = {name: len(msgspec.json.encode(getattr(whole, name))) for name in _LARGE}
+    omitted: list[str] = []
+    while sum(sizes.values()) > KEPT_BYTES:
+        largest = max(sizes, key=sizes.__getitem__)
+        omitted.append(largest)
+        del sizes[largest]
+    kept = msgspec.structs.replace(whole, **dict.fromkeys(omitted), omitted=tuple(sorted(omitted)))
     return redact_json(msgspec.json.encode(kept))
 
 

@@ -256,6 +256,11 @@ def test_the_row_shows_the_task_without_secrets_and_leaves_large_things_out() ->
     assert b"sealed:v1" not in row.document
     assert (view_of(row).input, view_of(row).omitted) == (None, ("input",))
     assert view(state).input["key"] == "[REDACTED]"
+    half = "x" * (KEPT_BYTES // 2)
+    both = Opening(kind=TaskKind.HUMAN, title="t", data=half, form={"description": half + "y"})
+    (row,) = AGGREGATE.rows(initial(), after(of=decide_create(initial(), both, ORIGIN, START)).state)
+    assert isinstance(row, TaskRow)
+    assert (view_of(row).data, view_of(row).form, view_of(row).omitted) == (half, None, ("form",))
     (row,) = AGGREGATE.rows(initial(), WORKING["running"].state)
     assert isinstance(row, TaskRow)
     assert (row.claimable_type, row.assignee) == (None, "w")
@@ -267,6 +272,10 @@ def test_what_is_open_past_its_time_is_overdue() -> None:
     assert is_overdue(view(after(of=of).state), plus(START, 11))
     assert not is_overdue(view(after(complete, of=of).state), plus(START, 11))
     assert not is_overdue(view(after().state), LATER)
+    for state, due_at in ((after(of=of).state, plus(START, 10)), (after(complete, of=of).state, NEVER)):
+        (row,) = AGGREGATE.rows(initial(), state)
+        assert isinstance(row, TaskRow)
+        assert row.due_at == due_at
 
 
 COMMANDS = [*(decide for decide, _ in OF_PEOPLE.values()), *(decide for decide, _ in OF_WORKERS.values())]
