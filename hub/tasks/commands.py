@@ -66,13 +66,16 @@ class TaskCommands:
         return await self._handle(caller, id, lambda state: decide.decide_assign(state, person, caller.principal.id))
 
     async def start(self, caller: Caller, id: str, request: ClaimTask) -> State:
-        """A person begins, or a worker claims the very task."""
+        """A person begins, by default the one who has it; or a worker claims the very task."""
         state = await self._of(caller, id)
         if state.is_human:
-            person = _person(caller.principal, state, request.assignee)
-            return await self._handle(
-                caller, id, lambda known: decide.decide_start(known, person, caller.principal.id)
-            )
+            by = caller.principal
+
+            def decided(state: State) -> list[Event]:
+                person = _person(by, state, request.assignee or state.assignee)
+                return decide.decide_start(state, person, by.id)
+
+            return await self._handle(caller, id, decided)
         if request.worker_id is None:
             raise Invalid([_required("worker_id", "which worker has the task")])
         lease = TaskLease(id, request.worker_id, self.clock.new_id())
@@ -107,7 +110,6 @@ class TaskCommands:
 
     async def release(self, caller: Caller, id: str, request: ReleaseTask) -> State:
         """Nobody has it any more. A worker's lease goes first: who hears of the release must find it free."""
-
         state = await self._of(caller, id)
         return await self._release(state, request.holder, request.reason, caller.metadata)
 

@@ -112,11 +112,14 @@ async def test_a_task_is_given_back_and_given_to_another(admin: Client) -> None:
     assert (task["status"], task["assignee"]) == ("assigned", "ada")
     given = (await admin.post(f"{path}/reassign", {"assignee": "bob", "reason": "Ada is away"})).data
     assert (given["status"], given["assignee"]) == ("assigned", "bob")
+    begun = (await admin.post(f"{path}/start")).data
+    assert (begun["status"], begun["assignee"]) == ("running", "bob")
     back = (await admin.post(f"{path}/release", {"reason": "no time"})).data
     assert (back["status"], back["assignee"]) == ("pending", None)
     again = await admin.post(f"{path}/release")
     assert (again.status, again.errors[0]["details"]) == (409, {"current_status": "pending"})
-    assert await types_of(admin, task) == ["task.created", "task.assigned", "task.reassigned", "task.released"]
+    types = await types_of(admin, task)
+    assert types == ["task.created", "task.assigned", "task.reassigned", "task.started", "task.released"]
 
 
 async def test_a_failed_task_fails_its_run_and_can_be_retried(admin: Client) -> None:
