@@ -33,7 +33,7 @@ def test_a_pattern_matches_whole_words(pattern: str, type: str, answer: bool) ->
 
 def test_patterns_name_the_types_that_they_match() -> None:
     assert types_of(["*"]) == set(CATALOGUE)
-    assert types_of(["*.failed"]) == {"execution.failed", "component.failed", "task.failed"}
+    assert types_of(["*.failed"]) == {"execution.failed", "component.failed", "iteration.failed", "task.failed"}
     assert types_of(["nothing.*", "execution.Failed"]) == set()
 
 
