@@ -19,8 +19,10 @@ import structlog
 from executor.attempt import Attempts
 from executor.consequences import Consequences
 from executor.domain.errors import Unavailable
+from executor.domain.execution.queue import Slots
 from executor.domain.values import seconds_between
 from executor.ports import Clock, Engines, EventLog, Reads, Recorded
+from executor.queue import Queue
 from executor.run import Run
 
 _logger = structlog.get_logger(__name__)
@@ -47,7 +49,8 @@ class Engine:
         engines: Engines,
         clock: Clock,
         attempts: Attempts,
-        consequences: Consequences | None = None,
+        consequences: Consequences,
+        queue: Queue,
         *,
         most_runs: int = 5000,
         ttl_seconds: float = TTL_SECONDS,
@@ -59,7 +62,8 @@ class Engine:
         self._engines = engines
         self._clock = clock
         self._attempts = attempts
-        self._consequences = consequences or Consequences(log, clock, ())
+        self._consequences = consequences
+        self._queue = queue
         self._most_runs = most_runs
         self._ttl = ttl_seconds
         self._grace = grace_seconds
@@ -151,21 +155,31 @@ class Engine:
         fresh = [claimable for claimable in due if claimable.id not in self._runs]
         for claimable in fresh:
             self._own(claimable.id, claimable.engine)
-        return len(fresh) == room
+        return len(fresh) == room or await self._admit(room - len(fresh))
+
+    async def _admit(self, room: int) -> bool:
+        """Lets runs of the queue begin; True where more of them may. Whose turn is next depends on who has begun: so
+        their places are taken before anybody looks again."""
+        admitted = await self._queue.next(self._clock.now(), room)
+        begun = [self._own(each.id, None, each.slots) for each in admitted if each.id not in self._runs]
+        for run in begun:
+            await run.claimed.wait()
+        return len(begun) == room
 
     async def _until_next(self) -> float:
         at = await self._reads.next_runnable_at(self._clock.now())
         return _POLL_SECONDS if at is None else min(_POLL_SECONDS, seconds_between(self._clock.now(), at))
 
-    def _own(self, id: str, former: str | None) -> None:
-        run = self._taken(id, former)
+    def _own(self, id: str, former: str | None, slots: Slots | None = None) -> Run:
+        run = self._taken(id, former, slots)
         task = asyncio.create_task(self._hold(run), name=f"run {id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return run
 
-    def _taken(self, id: str, former: str | None = None) -> Run:
+    def _taken(self, id: str, former: str | None = None, slots: Slots | None = None) -> Run:
         run = self._runs[id] = Run(
-            id, self.id, self._log, self._clock, self._attempts, self._consequences, former=former
+            id, self.id, self._log, self._clock, self._attempts, self._consequences, former=former, slots=slots
         )
         return run
 

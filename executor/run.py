@@ -20,10 +20,11 @@ from executor.domain.events import Event
 from executor.domain.events import execution as events
 from executor.domain.execution.decide import decide_advance, decide_claim
 from executor.domain.execution.inputs import Input, Suspended
+from executor.domain.execution.queue import Slots
 from executor.domain.execution.state import State
 from executor.domain.values import ExecutionStatus, Instant, seconds_between
 from executor.opening import Opens
-from executor.ports import Clock, Conflict, EventLog, Metadata, NewEvent, StreamAppend
+from executor.ports import Clock, Conflict, EventLog, Metadata, NameTaken, NewEvent, StreamAppend
 
 _logger = structlog.get_logger(__name__)
 
@@ -42,7 +43,8 @@ _STORE_RETRY_SECONDS = 0.5
 class Run:
     """The engine's hold on one execution. `drive` returns when the run has ended, is parked, or is another's.
 
-    `former` is the owner that is known to be gone: from another one the run is not taken.
+    `former` is the owner that is known to be gone: from another one the run is not taken. `slots` are the places of
+    one whose turn it is in the queue. `claimed` is set once it is decided whether this is the owner.
     """
 
     def __init__(
@@ -55,10 +57,13 @@ class Run:
         consequences: Consequences,
         *,
         former: str | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self.id = id
         self._engine = engine
         self._former = former
+        self._slots = slots
+        self.claimed = asyncio.Event()
         self._log = log
         self._clock = clock
         self._attempts = attempts
@@ -88,13 +93,16 @@ class Run:
 
     async def drive(self) -> None:
         try:
-            if self._may_start and await self._claim():
+            is_ours = self._may_start and await self._claim()
+            self.claimed.set()
+            if is_ours:
                 self._epoch = self._state.epoch
                 while await self._step():
                     pass
         except Stale:
             _logger.info("run.lost", execution_id=self.id, engine=self._engine)
         finally:
+            self.claimed.set()
             await self._let_go()
 
     async def _claim(self) -> bool:
@@ -107,10 +115,12 @@ class Run:
             return True
         if self._state.holder not in (None, self._engine, self._former):
             return False
-        decided = decide_claim(self._state, self._engine, self._clock.now())
+        decided = decide_claim(self._state, self._engine, self._clock.now(), self._slots)
+        if not decided:
+            return False
         try:
             await self._append(decided)
-        except Conflict:
+        except (Conflict, NameTaken):
             return False
         self._start(decided)
         return True

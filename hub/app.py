@@ -25,6 +25,7 @@ from hub.routes import (
     events,
     executions,
     lifecycle,
+    queue,
     replays,
     schedules,
     system,
@@ -52,6 +53,7 @@ RESOURCES = (
     components.RESOURCE,
     templates.RESOURCE,
     schedules.RESOURCE,
+    queue.RESOURCE,
     apikeys.RESOURCE,
     system.RESOURCE,
 )

@@ -64,7 +64,7 @@ async def ensure_secret_key(store: Store, clock: Clock, settings: Settings) -> S
         key = secret_key(settings, is_new=is_new)
         await require_secret_key(store, key)
         if store.is_shared:
-            await organization_named(store, clock, key, DEFAULT_ORGANIZATION)
+            await organization_named(store, clock, key, DEFAULT_ORGANIZATION, settings.plan)
     return key
 
 
@@ -147,7 +147,7 @@ async def _first_key(
     if row is not None and row.revoked:
         _logger.warning("bootstrap_key.revoked", hint="RUNCAST_BOOTSTRAP_API_KEY names a key that was revoked")
     if row is None:
-        organization = await organization_named(store, clock, key, DEFAULT_ORGANIZATION)
+        organization = await organization_named(store, clock, key, DEFAULT_ORGANIZATION, settings.plan)
         with contextlib.suppress(NameTaken):
             await create_key(
                 store, clock, key, organization.id, Metadata(), name="first admin key", key=text, role="admin"

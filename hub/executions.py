@@ -20,10 +20,11 @@ from executor.domain.execution.state import State
 from executor.domain.secrets import REDACTED
 from executor.domain.values import ExecutionStatus, Instant
 from executor.handle import Decide, handle
-from executor.ports import Conflict, Eq, Metadata, Range, StreamAppend
+from executor.ports import Conflict, Metadata, StreamAppend
 from executor.secrets import seal_parameters
 from executor.workflows import creation_of
 from hub.auth.principal import Principal
+from hub.queue import ahead_of
 from hub.services import Services
 
 _ATTEMPTS = 10
@@ -171,9 +172,7 @@ async def cancel_if_live(hub: Services, execution: ExecutionRow, by: str, metada
 
 async def queue_position(hub: Services, state: State) -> int | None:
     """From 1, among its organization's queued executions: urgent ones first, then the oldest."""
-    if state.status is not ExecutionStatus.QUEUED:
+    if state.status is not ExecutionStatus.QUEUED or not state.is_in_queue:
         return None
-    queued = (Eq("organization_id", state.run.organization_id), Eq("status", ExecutionStatus.QUEUED.value))
-    ahead = await hub.store.reads.count(ExecutionRow, (*queued, Range("priority", start=state.priority + 1)))
-    same = (*queued, Eq("priority", state.priority), Range("id", end=state.run.id))
-    return ahead + await hub.store.reads.count(ExecutionRow, same) + 1
+    row = await hub.store.reads.get(ExecutionRow, state.run.id)
+    return None if row is None else (await ahead_of(hub.store.reads, row, hub.clock.now()))[0] + 1

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from executor.domain.errors import Code as ErrorCode
 from executor.domain.errors import Invalid, Problem
 from executor.domain.events import apikey
+from executor.domain.plans import Plan
 from executor.domain.values import Instant
 from executor.handle import handle
 from executor.ports import Clock, Metadata, Organization, Store
@@ -37,14 +38,16 @@ def check_grant(role: str | None, permissions: Iterable[str], grantor: frozenset
     return sorted(problems, key=lambda problem: problem.code != ErrorCode.VALIDATION_ERROR)
 
 
-async def organization_named(store: Store, clock: Clock, secret_key: SecretKey, name: str) -> Organization:
-    """The organization of that name, made if it is new."""
+async def organization_named(
+    store: Store, clock: Clock, secret_key: SecretKey, name: str, plan: Plan
+) -> Organization:
+    """The organization of that name; made if it is new, with the plan."""
     known = await store.ledgers.organizations.by_name(name)
     if known is not None:
         return known
     id = clock.new_id()
     sealed = secret_key.new_organization_key(id)
-    fresh = Organization(id=id, name=name, sealed_key=sealed, created_at=clock.now())
+    fresh = Organization(id=id, name=name, sealed_key=sealed, created_at=clock.now(), plan=plan)
     return await store.ledgers.organizations.add(fresh)
 
 

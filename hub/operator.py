@@ -14,6 +14,7 @@ from msgspec import to_builtins
 
 from executor.clock import SystemClock
 from executor.domain.errors import Invalid, Refusal
+from executor.domain.plans import Plan
 from executor.domain.values import Instant
 from executor.ports import Clock, Metadata, Store
 from executor.sealing import SecretKey
@@ -21,7 +22,7 @@ from hub import control, replay_orders
 from hub.auth.apikeys import new_key
 from hub.keys import check_grant, organization_named
 from hub.keys import create_key as record_key
-from hub.organizations import forget_key, listed, make_key
+from hub.organizations import forget_key, listed, make_key, set_plan
 from hub.retention import Archivist, before
 from hub.settings import Settings
 from hub.times import parse_time
@@ -116,7 +117,7 @@ def served_by(site: Callable[[], Site]) -> dict[str, control.Command]:
 
 
 async def _create_key(site: Site, **wish: Any) -> str:
-    return await perform_create_key(site.store, site.clock, site.secret_key, **wish)
+    return await perform_create_key(site.store, site.clock, site.secret_key, site.settings.plan, **wish)
 
 
 async def _archive(site: Site, *, older_than: float, directory: str | None, is_dry: bool) -> Any:
@@ -134,6 +135,10 @@ async def _forget_key(site: Site, *, name: str) -> None:
 
 async def _new_key(site: Site, *, name: str) -> None:
     site.forget_key(await make_key(site.store.ledgers.organizations, site.secret_key, name))
+
+
+async def _set_plan(site: Site, *, name: str, plan: str, runs_at_once: int | None) -> Any:
+    return to_builtins(await set_plan(site.store.ledgers.organizations, name, plan, runs_at_once))
 
 
 async def _start_replay(site: Site, **wish: Any) -> Any:
@@ -176,6 +181,7 @@ COMMANDS: Mapping[str, Perform] = {
     "list_organizations": _list_organizations,
     "forget_key": _forget_key,
     "new_key": _new_key,
+    "set_plan": _set_plan,
     "start_replay": _start_replay,
     "show_replay": _show_replay,
     "cancel_replay": _cancel_replay,
@@ -189,6 +195,7 @@ async def perform_create_key(
     store: Store,
     clock: Clock,
     secret_key: SecretKey,
+    plan: Plan,
     *,
     name: str,
     organization: str,
@@ -202,7 +209,7 @@ async def perform_create_key(
     expires, problems = _time(expires_at), check_grant(role, permissions)
     if problems:
         raise Invalid(problems)
-    owner = await organization_named(store, clock, secret_key, organization)
+    owner = await organization_named(store, clock, secret_key, organization, plan)
     key = new_key()
     await record_key(
         store,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from executor.domain.errors import NotFound, ResourceConflict
+from executor.domain.errors import Code, Invalid, NotFound, Problem, ResourceConflict
+from executor.domain.plans import Plan
 from executor.domain.values import Instant
 from executor.ports import Organization, Organizations
 from executor.sealing import SecretKey
@@ -21,14 +22,42 @@ class Listed(Struct, frozen=True, kw_only=True):
     name: str
     created_at: Instant
     has_key: bool
+    plan: str
+    runs_at_once: int | None
 
 
 async def listed(organizations: Organizations) -> list[Listed]:
     """By name."""
-    return [
-        Listed(id=each.id, name=each.name, created_at=each.created_at, has_key=bool(each.sealed_key))
-        for each in await organizations.all()
-    ]
+    return [_listed(each) for each in await organizations.all()]
+
+
+def _listed(each: Organization) -> Listed:
+    return Listed(
+        id=each.id,
+        name=each.name,
+        created_at=each.created_at,
+        has_key=bool(each.sealed_key),
+        plan=each.plan,
+        runs_at_once=each.runs_at_once,
+    )
+
+
+async def set_plan(organizations: Organizations, name: str, plan: str, own: int | None) -> Listed:
+    """Gives an organization a plan, a custom one with a number of runs at once of its own. Raises `NotFound`,
+    `Invalid`."""
+    organization = await _named(organizations, name)
+    if plan not in list(Plan):
+        raise _wrong("plan", f"'{plan}' is not a plan; there are {', '.join(Plan)}")
+    if (plan == Plan.CUSTOM) is (own is None):
+        raise _wrong("runs_at_once", "goes with the plan 'custom', and with no other")
+    if own is not None and own < 1:
+        raise _wrong("runs_at_once", f"{own} is less than 1")
+    await organizations.set_plan(organization.id, Plan(plan), own)
+    return _listed(await _named(organizations, name))
+
+
+def _wrong(field: str, why: str) -> Invalid:
+    return Invalid([Problem(Code.VALIDATION_ERROR, f"{field}: {why}", field)])
 
 
 async def forget_key(organizations: Organizations, name: str) -> str:

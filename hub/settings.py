@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from executor.domain.plans import Plan
 from hub.auth.apikeys import KEY
 
 VERSION = "0.1.0"
@@ -35,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[Network, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 1024 * 1024
+    plan: Plan = Plan.UNLIMITED
     retention_days: float | None = None
     archive_dir: Path | None = None
     take_over: bool = False
@@ -109,6 +111,13 @@ def _days(text: str) -> float:
     return days
 
 
+def _plan(text: str) -> Plan:
+    offered = [plan for plan in Plan if plan is not Plan.CUSTOM]
+    if text.lower() not in offered:
+        raise ValueError(f"'{text}' is not a plan; there are {', '.join(offered)}")
+    return Plan(text.lower())
+
+
 def _level(text: str) -> str:
     if text.upper() not in LOG_LEVELS:
         raise ValueError(f"'{text}' is not a level; there are {', '.join(LOG_LEVELS).lower()}")
@@ -167,6 +176,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "egress_allow": _networks,
     "allowed_origins": _origins,
     "max_body_bytes": _integer(1024),
+    "plan": _plan,
     "retention_days": _days,
     "archive_dir": Path,
 }

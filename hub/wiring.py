@@ -21,6 +21,7 @@ from executor.egress import Egress
 from executor.engine import TTL_SECONDS, Engine
 from executor.firing import Firing
 from executor.ports import Clock, Store
+from executor.queue import Queue
 from executor.scheduler import Scheduler
 from executor.sealing import Sealer, SecretKey
 from executor.task_sweep import TaskSweep
@@ -114,7 +115,10 @@ async def opened(
         workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
         attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
         consequences = Consequences(store.log, clock, (Children(), Tasks()))
-        engine = Engine(clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences)
+        queue = Queue(store.reads, store.ledgers.organizations)
+        engine = Engine(
+            clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences, queue
+        )
         firing = Firing(store.log, store.reads, sealer, clock, consequences)
         scheduler = Scheduler(store.log, store.reads, clock, firing)
         feed = Feed(store.log)

@@ -161,11 +161,9 @@ class Folding:
             self._states[stream] = (after, page[-1].version)
             for row in aggregate.rows(before, after):
                 rows.setdefault(type(row), {})[tuple(getattr(row, column) for column in row.key)] = row
-            former, name = aggregate.name(before), aggregate.name(after)
-            if former is not None and former != name:
-                freed.add(former)
-            if name is not None:
-                held[name] = stream
+            names = aggregate.names(after)
+            freed |= set(aggregate.names(before)) - set(names)
+            held |= dict.fromkeys(names, stream)
         while len(self._states) > _REMEMBERED_STATES:
             self._states.popitem(last=False)
         return Followed(

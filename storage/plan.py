@@ -76,8 +76,8 @@ class Folded(NamedTuple):
 
     state: Any
     rows: Sequence[Row]
-    name_before: str | None
-    name_after: str | None
+    names_before: tuple[str, ...]
+    names_after: tuple[str, ...]
 
 
 def fold(prepared: Prepared, time: Instant) -> tuple[Folded, ...] | Exception:
@@ -92,14 +92,14 @@ def _fold_part(part: Part, time: Instant, actor: str) -> Folded:
     append, aggregate = part.append, part.aggregate
     before = append.state
     if not part.events:
-        return Folded(before, (), None, None)
+        return Folded(before, (), (), ())
     id, organization_id = aggregate_id(append.stream), append.organization_id
     facts = [
         Fact(encoded.event, Stamp(time, organization_id, id, version, actor))
         for version, encoded in enumerate(part.events, append.expected + 1)
     ]
     after = aggregate.evolve(before, facts)
-    return Folded(after, aggregate.rows(before, after), aggregate.name(before), aggregate.name(after))
+    return Folded(after, aggregate.rows(before, after), aggregate.names(before), aggregate.names(after))
 
 
 def claimed_names(folded: Sequence[tuple[Folded, ...] | Exception]) -> set[str]:
@@ -109,8 +109,8 @@ def claimed_names(folded: Sequence[tuple[Folded, ...] | Exception]) -> set[str]:
         if isinstance(parts, Exception):
             continue
         for part in parts:
-            if part.name_before != part.name_after:
-                names.update(name for name in (part.name_before, part.name_after) if name is not None)
+            if part.names_before != part.names_after:
+                names.update(part.names_before, part.names_after)
     return names
 
 
@@ -188,18 +188,17 @@ class Plan:
     def _take_names(self, prepared: Prepared, folded: tuple[Folded, ...]) -> None:
         """First every name that the append lets go, then every one that it claims: so names may be swapped."""
         moves = [
-            (part.append.stream, after.name_before, after.name_after)
+            (part.append.stream, after.names_before, after.names_after)
             for part, after in zip(prepared.parts, folded, strict=True)
-            if after.name_before != after.name_after
+            if after.names_before != after.names_after
         ]
         if not moves:
             return
         changed: dict[str, str | None] = {}
         for stream, before, _ in moves:
-            if before is not None and self._known.names.get(before) == stream:
-                changed[before] = None
-        for stream, _, name in moves:
-            if name is not None:
+            changed |= {name: None for name in before if self._known.names.get(name) == stream}
+        for stream, _, after in moves:
+            for name in after:
                 if changed.get(name, self._known.names.get(name)) not in (None, stream):
                     raise NameTaken(name)
                 changed[name] = stream

@@ -58,7 +58,7 @@ def _of_kind(kind: type[Row], prefix: str) -> Projection:
 
 def tables_of(aggregate: Aggregate[Any]) -> set[str]:
     """The tables that an aggregate's streams have anything in."""
-    return {kind.table for kind in aggregate.kinds} | (set() if aggregate.name is nameless else {NAMES})
+    return {kind.table for kind in aggregate.kinds} | (set() if aggregate.names is nameless else {NAMES})
 
 
 class Span(NamedTuple):

@@ -99,9 +99,8 @@ def _expected(stream: str, events: Events, aggregate: Aggregate[Any], codec: Cod
             rows.setdefault(row.table, {})[key] = astuple(row)
         before = state
     expected = {table: list(found.values()) for table, found in rows.items()}
-    name = aggregate.name(before)
-    if name is not None:
-        expected[NAMES] = [(name, stream)]
+    if names := aggregate.names(before):
+        expected[NAMES] = [(name, stream) for name in names]
     return expected
 
 

@@ -60,6 +60,24 @@ def config_findings(graph: Graph, registry: Registry, prefix: str, used: set[str
         yield from _care_findings(graph, spec, registry, field)
 
 
+def concurrency_findings(graph: Graph, prefix: str, used: set[str]) -> Iterator[Finding]:
+    """The key is found before anything has run."""
+    if graph.definition.concurrency is None:
+        return
+    declared = {parameter.name: parameter for parameter in graph.definition.parameters}
+    for field, reference in find(graph.definition.concurrency.key, f"{prefix}.concurrency.key"):
+        if isinstance(reference, BadReference):
+            yield error("REFERENCE", f"'{reference.text}' is not a reference: {reference.why}", field)
+        elif reference.root not in (Root.INPUT, Root.PARAMETER):
+            yield error("REFERENCE", f"'{reference.text}': only parameters are known before a run begins", field)
+        elif reference.root is Root.PARAMETER and reference.name not in declared:
+            message = f"'{reference.text}': there is no parameter '{reference.name}'; declare it in parameters"
+            yield error("UNDECLARED_PARAMETER", message, field)
+        elif reference.name in declared and declared[reference.name].secret:
+            yield error("SECRET", f"'{reference.text}' is a secret, and no key", field)
+        used.update([reference.name] if isinstance(reference, Reference) else ())
+
+
 def unused_findings(graph: Graph, registry: Registry, prefix: str, used: set[str]) -> Iterator[Finding]:
     parameters = graph.definition.parameters
     texts = list(_texts_with_input(graph, registry)) if parameters else []

@@ -10,7 +10,12 @@ from msgspec import UNSET
 
 from executor.components.registry import Registry
 from executor.definitions.blocks import compile_blocks
-from executor.definitions.configs import config_findings, connection_findings, unused_findings
+from executor.definitions.configs import (
+    concurrency_findings,
+    config_findings,
+    connection_findings,
+    unused_findings,
+)
 from executor.definitions.forms import Compile, Written
 from executor.definitions.parameters import fits
 from executor.definitions.report import Finding, Report, Severity, error, report
@@ -27,7 +32,7 @@ _SHAPE = Shape(Definition)
 AgentNamed = Callable[[str], bool]
 """Is there an active agent of this name?"""
 
-_OF_THE_WHOLE = ("parameters", "max_execution_time", "queue_timeout")
+_OF_THE_WHOLE = ("parameters", "max_execution_time", "queue_timeout", "concurrency")
 _FORMS: dict[str, Compile] = {"start_step": compile_steps, "steps": compile_steps, "blocks": compile_blocks}
 """The form of a definition that has no `components`, by a field that only this form has."""
 
@@ -118,6 +123,7 @@ def _findings(
     graph, used = Graph(definition), set[str]()
     yield from _parameters(definition, prefix)
     yield from _graph_findings(graph, registry, prefix, agent_named, used)
+    yield from concurrency_findings(graph, prefix, used)
     yield from unused_findings(graph, registry, prefix, used)
     yield _count(definition)
 

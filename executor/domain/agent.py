@@ -227,11 +227,11 @@ def state_of(row: AgentRow) -> State:
     return _STATE.decode(row.document)
 
 
-def name(state: State) -> str | None:
+def names(state: State) -> tuple[str, ...]:
     """The name is unique in its organization until the agent is deleted."""
-    return f"agent:{state.organization_id}:{state.name}" if state.is_there else None
+    return (f"agent:{state.organization_id}:{state.name}",) if state.is_there else ()
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="agent", initial=initial, evolve=evolve, rows=rows, name=name, kinds=(AgentRow,)
+    prefix="agent", initial=initial, evolve=evolve, rows=rows, names=names, kinds=(AgentRow,)
 )

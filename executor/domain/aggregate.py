@@ -25,8 +25,9 @@ class Row(Struct, frozen=True, kw_only=True):
 S = TypeVar("S")
 
 
-def nameless(state: object) -> None:
-    """The name of what never holds one."""
+def nameless(state: object) -> tuple[str, ...]:
+    """The names of what never holds one."""
+    return ()
 
 
 class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
@@ -34,7 +35,7 @@ class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
 
     A stream is named `prefix:id`. `evolve` folds facts into a new state and never changes the one it got.
     `rows(before, after)` are the rows that differ between two states (all of them where `before` is the initial one).
-    `name` is what must be unique among all streams while this state holds, such as `workflow:ORG:report`.
+    `names` are what must be unique among all streams while this state holds, such as `workflow:ORG:report`.
     `kinds` are the types of its rows, whose tables no other aggregate has. Their column `id`, or where they have none
     the first of their key, is the id in the stream's name.
     """
@@ -43,5 +44,5 @@ class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
     initial: Callable[[], S]
     evolve: Callable[[S, Sequence[Fact]], S]
     rows: Callable[[S, S], Sequence[Row]]
-    name: Callable[[S], str | None] = nameless
+    names: Callable[[S], tuple[str, ...]] = nameless
     kinds: tuple[type[Row], ...] = ()

@@ -64,6 +64,14 @@ class Parameter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     secret: bool = False
 
 
+class Concurrency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `limit` runs of the workflow with the same key at once; the others wait in the queue. `key` may hold
+    references to parameters; where it comes to null or nothing, there is no limit."""
+
+    key: Annotated[str, Meta(min_length=1, max_length=1024)]
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 1
+
+
 class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     components: Annotated[tuple[ComponentSpec, ...], Meta(min_length=1, max_length=20_000)]
     connections: Annotated[tuple[Connection, ...], Meta(max_length=100_000)] = ()
@@ -71,6 +79,7 @@ class Definition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fail_fast: bool = True
     max_execution_time: Seconds | None = None
     queue_timeout: Seconds | None = None
+    concurrency: Concurrency | None = None
 
 
 def body_of(spec: ComponentSpec) -> Definition | None:

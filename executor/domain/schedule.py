@@ -287,11 +287,11 @@ def state_of(row: ScheduleRow) -> State:
     return msgspec.json.decode(row.document, type=State)
 
 
-def name(state: State) -> str | None:
+def names(state: State) -> tuple[str, ...]:
     """The name is unique in its organization until the schedule is deleted."""
-    return f"schedule:{state.organization_id}:{state.name}" if state.is_there else None
+    return (f"schedule:{state.organization_id}:{state.name}",) if state.is_there else ()
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="schedule", initial=State, evolve=evolve, rows=rows, name=name, kinds=(ScheduleRow,)
+    prefix="schedule", initial=State, evolve=evolve, rows=rows, names=names, kinds=(ScheduleRow,)
 )

@@ -133,13 +133,13 @@ def rows(before: State, after: State) -> Sequence[Row]:
     )
 
 
-def name(state: State) -> str | None:
+def names(state: State) -> tuple[str, ...]:
     """The name is unique in its organization until the template is deleted."""
     if state.template is None or state.is_deleted:
-        return None
-    return f"template:{state.organization_id}:{state.template.name}"
+        return ()
+    return (f"template:{state.organization_id}:{state.template.name}",)
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="template", initial=State, evolve=evolve, rows=rows, name=name, kinds=(TemplateRow,)
+    prefix="template", initial=State, evolve=evolve, rows=rows, names=names, kinds=(TemplateRow,)
 )

@@ -277,12 +277,12 @@ def rows(before: State, after: State) -> Sequence[Row]:
     )
 
 
-def name(state: State) -> str | None:
+def names(state: State) -> tuple[str, ...]:
     """The name is unique in its organization until the workflow is deleted."""
     is_held = state.status not in (None, WorkflowStatus.DELETED)
-    return f"workflow:{state.organization_id}:{state.name}" if is_held else None
+    return (f"workflow:{state.organization_id}:{state.name}",) if is_held else ()
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="workflow", initial=initial, evolve=evolve, rows=rows, name=name, kinds=(WorkflowRow,)
+    prefix="workflow", initial=initial, evolve=evolve, rows=rows, names=names, kinds=(WorkflowRow,)
 )

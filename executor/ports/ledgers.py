@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
+from executor.domain.plans import Plan, runs_at_once
 from executor.domain.values import Instant
 
 
@@ -75,12 +76,20 @@ class TaskLeases(Protocol):
 
 
 class Organization(Struct, frozen=True, kw_only=True):
-    """`sealed_key` is empty once the key was forgotten: what was sealed under it cannot be opened any more."""
+    """`sealed_key` is empty once the key was forgotten: what was sealed under it cannot be opened any more.
+    `own_runs_at_once` counts where the plan is custom."""
 
     id: str
     name: str
     sealed_key: str
     created_at: Instant
+    plan: Plan = Plan.UNLIMITED
+    own_runs_at_once: int | None = None
+
+    @property
+    def runs_at_once(self) -> int | None:
+        """How many of its runs may have begun and not ended; None for any number."""
+        return runs_at_once(self.plan, self.own_runs_at_once)
 
 
 class Organizations(Protocol):
@@ -99,6 +108,8 @@ class Organizations(Protocol):
     async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
         """Puts a sealed key, or none, in the place of a former one, which is overwritten; False where the
         organization has another."""
+
+    async def set_plan(self, id: str, plan: Plan, own_runs_at_once: int | None) -> None: ...
 
 
 class KeyUse(Protocol):

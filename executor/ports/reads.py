@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from msgspec import Struct
 
 from executor.domain.aggregate import Row
+from executor.domain.execution.queue import Held, Waiting
 from executor.domain.values import Instant
 
 R = TypeVar("R", bound=Row)
@@ -93,7 +94,21 @@ class Reads(Protocol):
         """Workflows without executions are absent."""
 
     async def claimable(self, now: Instant, limit: int) -> list[Claimable]:
-        """Executions whose `runnable_at` has come and that no living engine holds: urgent first, then oldest."""
+        """Executions whose `runnable_at` has come and that no living engine holds: urgent first, then oldest. Not
+        those in the queue, but for those that have waited there for longer than they may."""
 
     async def next_runnable_at(self, now: Instant) -> Instant | None:
-        """The earliest `runnable_at` after now."""
+        """When the next execution becomes due after now: by itself, or because it has waited too long."""
+
+    async def queues(self) -> dict[str, int]:
+        """Organizations with executions in the queue, and how many of each one's have begun and not ended."""
+
+    async def places(self, organization_id: str) -> list[Held]:
+        """The places that an organization's executions have; those without any are left out."""
+
+    async def in_queue(self, organization_id: str, now: Instant, limit: int) -> list[Waiting]:
+        """An organization's executions whose time has come: urgent first, then oldest. Those whose concurrency key
+        has no place left may be left out."""
+
+    async def recent_durations(self, workflow_id: str, limit: int) -> list[float]:
+        """Seconds that the newest completed executions of a workflow took."""

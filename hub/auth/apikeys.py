@@ -111,11 +111,11 @@ def rows(before: State, after: State) -> Sequence[Row]:
     )
 
 
-def name(state: State) -> str | None:
+def names(state: State) -> tuple[str, ...]:
     """A key exists once, whoever brings it: several processes may start with the same one."""
-    return f"apikey:{state.digest}" if state.digest else None
+    return (f"apikey:{state.digest}",) if state.digest else ()
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="apikey", initial=State, evolve=evolve, rows=rows, name=name, kinds=(ApiKeyRow,)
+    prefix="apikey", initial=State, evolve=evolve, rows=rows, names=names, kinds=(ApiKeyRow,)
 )

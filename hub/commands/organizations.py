@@ -11,7 +11,7 @@ import typer
 
 from hub.commands.options import DataDir, fail, settings_from
 
-app = typer.Typer(no_args_is_help=True, help="Organizations and their data keys, for who owns the data directory.")
+app = typer.Typer(no_args_is_help=True, help="Organizations: their plans and data keys, for who owns the data.")
 Name = Annotated[str, typer.Argument(help="The organization's name.")]
 
 
@@ -21,9 +21,24 @@ def list_organizations(data_dir: DataDir = None) -> None:
     for each in _asked(data_dir, "list_organizations"):
         if sys.stdout.isatty():
             key = "has its key" if each["has_key"] else "its key was forgotten"
-            typer.echo(f"{each['id']}  {each['created_at']}  {key:<21}  {each['name']}")
+            typer.echo(f"{each['id']}  {each['created_at']}  {key:<21}  {each['plan']:<10}  {each['name']}")
         else:
             typer.echo(json.dumps(each, ensure_ascii=False))
+
+
+@app.command("plan")
+def plan(
+    name: Name,
+    plan: Annotated[str, typer.Argument(help="free, pro, enterprise, unlimited, or custom.")],
+    runs_at_once: Annotated[
+        int | None, typer.Option("--runs-at-once", help="How many executions may run at once, with the plan custom.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Give an organization a plan: how many of its executions may run at once. It holds within seconds."""
+    now = _asked(data_dir, "set_plan", name=name, plan=plan, runs_at_once=runs_at_once)
+    most = "any number of" if now["runs_at_once"] is None else f"at most {now['runs_at_once']}"
+    typer.echo(f"Organization '{name}' runs {most} executions at once.")
 
 
 @app.command("forget-key")

@@ -22,6 +22,7 @@ from hub.messages import event_json
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
 from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of, sliced
+from hub.queue import estimated_duration
 from hub.routes.workflows import Tags
 from hub.times import TimeValue, time_of
 from hub.travel import At, Moment, Span, difference, execution_at, moment_of
@@ -113,7 +114,7 @@ async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
         priority=state.priority,
         scheduled_at=run.scheduled_at,
         created_at=run.created_at,
-        estimated_duration=None,
+        estimated_duration=await estimated_duration(call.hub.store.reads, run.workflow_id),
         queue_position=await queue_position(call.hub, state),
     )
     return Answer(started, "Workflow execution started")

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import astuple
 
-from executor.domain.values import Instant
 from executor.ports import MARKS, Clock, Organization, Stored
 from executor.ports.copying import Values
 from storage.copying import Folding, Followed, carried
+from storage.organizations import organization_of
 from storage.postgres import events as event_rows
 from storage.postgres.batch import upsert
 from storage.postgres.connection import Connection, Pool, arrays, numbered
@@ -31,10 +31,7 @@ class PostgresCopying:
         return dict(await self._pool.rows(_sql("marks"), list(MARKS)))
 
     async def organizations(self) -> list[Organization]:
-        return [
-            Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
-            for id, name, sealed_key, created_at in await self._pool.rows(_sql("organizations"))
-        ]
+        return [organization_of(row) for row in await self._pool.rows(_sql("organizations"))]
 
     async def columns(self, table: str) -> tuple[str, ...]:
         return tuple(column for column, _ in await self._pool.rows(_sql("columns_of"), carried(table)))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
+from executor.domain.plans import Plan
 from executor.domain.values import Instant
 from executor.ports import Organization
 from storage.errors import Unstorable
+from storage.organizations import organization_of
 from storage.postgres.connection import Pool
 from storage.postgres.deliveries import PostgresDeliveries
 from storage.postgres.replays import PostgresReplays
@@ -62,22 +66,24 @@ class PostgresOrganizations:
         return await self._one("organization_by_name", name)
 
     async def add(self, organization: Organization) -> Organization:
-        values = (organization.id, organization.name, organization.sealed_key, organization.created_at)
-        await self._pool.execute(_sql("organization_add"), *values)
+        await self._pool.execute(_sql("organization_add"), *astuple(organization))
         kept = await self.by_name(organization.name)
         if kept is None:
             raise Unstorable(f"the organization id {organization.id} belongs to another name")
         return kept
 
     async def all(self) -> list[Organization]:
-        return [_organization(row) for row in await self._pool.rows(_sql("organizations"))]
+        return [organization_of(row) for row in await self._pool.rows(_sql("organizations"))]
 
     async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
         return await self._pool.execute(_sql("organization_replace_key"), id, former, sealed_key) > 0
 
+    async def set_plan(self, id: str, plan: Plan, own_runs_at_once: int | None) -> None:
+        await self._pool.execute(_sql("organization_set_plan"), id, plan, own_runs_at_once)
+
     async def _one(self, query: str, key: str) -> Organization | None:
         row = await self._pool.row(_sql(query), key)
-        return _organization(row) if row is not None else None
+        return organization_of(row) if row is not None else None
 
 
 class PostgresKeyUse:
@@ -105,11 +111,6 @@ class PostgresLedgers(NamedTuple):
     deliveries: PostgresDeliveries
     replays: PostgresReplays
     retention: PostgresRetention
-
-
-def _organization(row: Sequence[str]) -> Organization:
-    id, name, sealed_key, created_at = row
-    return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
 
 
 def _sql(name: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
-from executor.domain.values import Instant
+from executor.domain.execution.queue import Held, Waiting
+from executor.domain.values import Instant, seconds_between
 from executor.ports import Claimable, ExecutionStats, Row, RowQuery, Where
 from storage import rowquery
 from storage.postgres.connection import Pool, numbered
@@ -51,6 +52,21 @@ class PostgresReads:
     async def next_runnable_at(self, now: Instant) -> Instant | None:
         found = await self._pool.value(named("storage.postgres")["next_runnable_at"], now)
         return Instant(found) if found is not None else None
+
+    async def queues(self) -> dict[str, int]:
+        return dict(await self._pool.rows(named("storage.postgres")["queues"]))
+
+    async def places(self, organization_id: str) -> list[Held]:
+        rows = await self._pool.rows(named("storage.postgres")["places"], organization_id)
+        return [Held(*row) for row in rows]
+
+    async def in_queue(self, organization_id: str, now: Instant, limit: int) -> list[Waiting]:
+        rows = await self._pool.rows(named("storage.postgres")["in_queue"], organization_id, now, limit)
+        return [Waiting(*row) for row in rows]
+
+    async def recent_durations(self, workflow_id: str, limit: int) -> list[float]:
+        found = await self._pool.rows(named("storage.postgres")["recent_durations"], workflow_id, limit)
+        return [seconds_between(Instant(start), Instant(end)) for start, end in found]
 
     async def _rows(self, sql: Sql) -> list[tuple[Any, ...]]:
         return await self._pool.rows(numbered(sql.text), *sql.params)

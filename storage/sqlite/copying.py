@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import astuple
 
-from executor.domain.values import Instant
 from executor.ports import MARKS, Clock, Organization, Stored
 from executor.ports.copying import Values
 from storage.copying import Folding, Followed, carried
+from storage.organizations import organization_of
 from storage.sqlite import events as event_rows
 from storage.sqlite.batch import end_of_chain, upsert
 from storage.sqlite.errors import ours
@@ -35,10 +35,7 @@ class SqliteCopySource:
 
     async def organizations(self) -> list[Organization]:
         found = await self._pool.rows(queries()["organizations"])
-        return [
-            Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
-            for id, name, sealed_key, created_at in found
-        ]
+        return [organization_of(row) for row in found]
 
     async def columns(self, table: str) -> tuple[str, ...]:
         with ours():
@@ -104,7 +101,7 @@ class SqliteCopying(SqliteCopySource):
                 self._forget()
             _write_followed(db, followed)
             kept = [astuple(organization) for organization in organizations]
-            insert(db, "organizations(id, name, sealed_key, created_at)", kept, "ON CONFLICT DO NOTHING")
+            insert(db, f"organizations({', '.join(Organization.__struct_fields__)})", kept, "ON CONFLICT DO NOTHING")
             for name, position in (checkpoints or {}).items():
                 db.execute(queries()["set_checkpoint"], (name, position))
             set_marks(db, marks or {})

@@ -6,9 +6,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
+from msgspec.structs import astuple
+
+from executor.domain.plans import Plan
 from executor.domain.values import Instant, plus
 from executor.ports import Clock, Organization
 from storage.errors import Unstorable
+from storage.organizations import organization_of
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours
 from storage.sqlite.replays import SqliteReplays
@@ -78,8 +82,7 @@ class SqliteOrganizations:
 
     async def add(self, organization: Organization) -> Organization:
         def keep(db: sqlite3.Connection) -> Organization:
-            values = (organization.id, organization.name, organization.sealed_key, organization.created_at)
-            _run(db, "organization_add", values)
+            _run(db, "organization_add", astuple(organization))
             kept = _organization(db, "organization_by_name", organization.name)
             if kept is None:
                 raise Unstorable(f"the organization id {organization.id} belongs to another name")
@@ -89,7 +92,7 @@ class SqliteOrganizations:
 
     async def all(self) -> list[Organization]:
         with ours():
-            return [_of(row) for row in self._connection.execute(queries()["organizations"])]
+            return [organization_of(row) for row in self._connection.execute(queries()["organizations"])]
 
     async def replace_key(self, id: str, former: str, sealed_key: str) -> bool:
         def replace(db: sqlite3.Connection) -> bool:
@@ -100,6 +103,9 @@ class SqliteOrganizations:
                 db.execute("PRAGMA secure_delete = OFF")
 
         return await self._writer.run(replace)
+
+    async def set_plan(self, id: str, plan: Plan, own_runs_at_once: int | None) -> None:
+        await self._writer.run(lambda db: _run(db, "organization_set_plan", (id, plan, own_runs_at_once)))
 
 
 class SqliteKeyUse:
@@ -135,12 +141,7 @@ class SqliteLedgers(NamedTuple):
 
 def _organization(connection: sqlite3.Connection, query: str, key: str) -> Organization | None:
     row = connection.execute(queries()[query], (key,)).fetchone()
-    return _of(row) if row is not None else None
-
-
-def _of(row: Sequence[str]) -> Organization:
-    id, name, sealed_key, created_at = row
-    return Organization(id=id, name=name, sealed_key=sealed_key, created_at=Instant(created_at))
+    return organization_of(row) if row is not None else None
 
 
 def _run(connection: sqlite3.Connection, query: str, params: Sequence[object]) -> None:

@@ -98,17 +98,58 @@ WHERE workflow_id IN ({values})
 GROUP BY workflow_id;
 
 -- name: claimable
--- The second parameter is the time by which engines live.
-SELECT id, engine, priority
-FROM executions
-WHERE runnable_at <= ?
-  AND (engine IS NULL
-       OR NOT EXISTS (SELECT 1 FROM engines WHERE engines.id = executions.engine AND engines.expires_at > ?))
+-- The last parameter but one is the time by which engines live.
+SELECT id, engine, priority FROM (
+    SELECT id, engine, priority FROM executions WHERE runnable_at <= ?1 AND is_in_queue = 0
+    UNION ALL
+    SELECT id, engine, 11 FROM executions WHERE queue_deadline <= ?1 AND is_in_queue = 1
+)
+WHERE engine IS NULL OR NOT EXISTS (SELECT 1 FROM engines WHERE engines.id = engine AND engines.expires_at > ?2)
 ORDER BY priority DESC, id
-LIMIT ?;
+LIMIT ?3;
 
 -- name: next_runnable_at
-SELECT min(runnable_at) FROM executions WHERE runnable_at > ?;
+SELECT min(at) FROM (
+    SELECT min(runnable_at) AS at FROM executions WHERE runnable_at > ?1 AND is_in_queue = 0
+    UNION ALL
+    SELECT min(runnable_at) FROM executions WHERE runnable_at > ?1 AND is_in_queue = 1
+    UNION ALL
+    SELECT min(queue_deadline) FROM executions WHERE queue_deadline > ?1 AND is_in_queue = 1
+);
+
+-- name: queues
+-- Organizations with anything in the queue, one after the other by the index; and how many of each one's runs have begun.
+WITH RECURSIVE found (id) AS (
+    SELECT min(organization_id) FROM executions WHERE is_in_queue = 1
+    UNION ALL
+    SELECT (SELECT min(organization_id) FROM executions WHERE is_in_queue = 1 AND organization_id > found.id)
+    FROM found WHERE found.id IS NOT NULL
+)
+SELECT id, (SELECT count(*) FROM executions WHERE organization_id = found.id AND is_holding = 1)
+FROM found WHERE id IS NOT NULL;
+
+-- name: places
+SELECT slot, concurrency_key, concurrency_slot
+FROM executions
+WHERE organization_id = ? AND is_holding = 1 AND (slot IS NOT NULL OR concurrency_slot IS NOT NULL);
+
+-- name: in_queue
+-- Those whose time has come; but for those whose key has no place left.
+SELECT id, priority, concurrency_key, concurrency_limit
+FROM executions
+WHERE organization_id = ?1 AND is_in_queue = 1 AND runnable_at <= ?2
+  AND (concurrency_key IS NULL OR concurrency_key NOT IN (
+      SELECT concurrency_key FROM executions
+      WHERE organization_id = ?1 AND is_holding = 1 AND concurrency_key IS NOT NULL
+      GROUP BY concurrency_key HAVING count(*) >= max(concurrency_limit)))
+ORDER BY priority DESC, id
+LIMIT ?3;
+
+-- name: recent_durations
+SELECT started_at, completed_at FROM executions
+WHERE workflow_id = ? AND status = 'completed'
+ORDER BY created_at DESC
+LIMIT ?;
 
 -- name: engine_beat
 INSERT INTO engines (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at;
@@ -162,16 +203,20 @@ WHERE kind = 'external' AND status = 'running'
 ORDER BY id LIMIT ?;
 
 -- name: organization
-SELECT id, name, sealed_key, created_at FROM organizations WHERE id = ?;
+SELECT id, name, sealed_key, created_at, plan, own_runs_at_once FROM organizations WHERE id = ?;
 
 -- name: organization_by_name
-SELECT id, name, sealed_key, created_at FROM organizations WHERE name = ?;
+SELECT id, name, sealed_key, created_at, plan, own_runs_at_once FROM organizations WHERE name = ?;
 
 -- name: organization_add
-INSERT INTO organizations (id, name, sealed_key, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO organizations (id, name, sealed_key, created_at, plan, own_runs_at_once) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
 
 -- name: organizations
-SELECT id, name, sealed_key, created_at FROM organizations ORDER BY name;
+SELECT id, name, sealed_key, created_at, plan, own_runs_at_once FROM organizations ORDER BY name;
+
+-- name: organization_set_plan
+UPDATE organizations SET plan = ?2, own_runs_at_once = ?3 WHERE id = ?1;
 
 -- name: organization_replace_key
 UPDATE organizations SET sealed_key = ?3 WHERE id = ?1 AND sealed_key = ?2;

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TypeVar
 
-from executor.domain.values import Instant
+from executor.domain.execution.queue import Held, Waiting
+from executor.domain.values import Instant, seconds_between
 from executor.ports import Claimable, Clock, ExecutionStats, Row, RowQuery, Where
 from storage import rowquery
 from storage.rowquery import Dialect
@@ -63,3 +64,17 @@ class SqliteReads:
         with ours():
             found = self._connection.execute(queries()["next_runnable_at"], (now,)).fetchone()[0]
         return Instant(found) if found is not None else None
+
+    async def queues(self) -> dict[str, int]:
+        return dict(await self._pool.rows(queries()["queues"]))
+
+    async def places(self, organization_id: str) -> list[Held]:
+        return [Held(*row) for row in await self._pool.rows(queries()["places"], (organization_id,))]
+
+    async def in_queue(self, organization_id: str, now: Instant, limit: int) -> list[Waiting]:
+        params = (organization_id, now, limit)
+        return [Waiting(*row) for row in await self._pool.rows(queries()["in_queue"], params)]
+
+    async def recent_durations(self, workflow_id: str, limit: int) -> list[float]:
+        found = await self._pool.rows(queries()["recent_durations"], (workflow_id, limit))
+        return [seconds_between(Instant(start), Instant(end)) for start, end in found]

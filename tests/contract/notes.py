@@ -131,7 +131,7 @@ NOTES: Aggregate[Note] = Aggregate(
     initial=Note,
     evolve=evolve,
     rows=rows,
-    name=lambda note: f"note:{note.organization_id}:{note.name}" if note.name is not None else None,
+    names=lambda note: (f"note:{note.organization_id}:{note.name}",) if note.name is not None else (),
     kinds=(WorkflowRow,),
 )
 

@@ -45,6 +45,7 @@ from executor.ports import (
     RowQuery,
     Store,
 )
+from executor.queue import Queue
 from executor.sealing import Sealer, SecretKey
 from executor.tasks import Tasks
 from storage.open import open_store
@@ -151,7 +152,8 @@ class Stage:
         ledger = engines or self.store.ledgers.engines
         more = {"grace_seconds": 0} | more
         log = log or self.store.log
-        return Engine(id, log, self.store.reads, ledger, self.clock, self.attempts, self.consequences, **more)
+        queue = Queue(self.store.reads, self.store.ledgers.organizations)
+        return Engine(id, log, self.store.reads, ledger, self.clock, self.attempts, self.consequences, queue, **more)
 
     @asynccontextmanager
     async def running(self, id: str = "engine-1", **more: Any) -> AsyncIterator[Engine]:
@@ -171,17 +173,19 @@ class Stage:
         *,
         scheduled_at: Instant | None = None,
         is_held: bool = False,
+        priority: int = 5,
+        workflow_id: str | None = None,
     ) -> str:
         definition = compile_definition(raw, self.registry)
         id, now = self.clock.new_id(), self.clock.now()
         creation = Creation(
-            workflow_id=self.clock.new_id(),
+            workflow_id=workflow_id or self.clock.new_id(),
             workflow_name="report",
             workflow_version=1,
             workflow_status="active",
             definition=definition,
             parameters=parameters or {},
-            priority=5,
+            priority=priority,
             tags=(),
             project_id=None,
             scheduled_at=scheduled_at,

@@ -43,11 +43,15 @@ class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
 
 
 class ExecutionStarted(ExecutionFacts, frozen=True, kw_only=True):
-    """An engine claimed the execution for the first time, or for the first time since it was retried."""
+    """An engine claimed the execution for the first time, or for the first time since it was retried. `slot` is its
+    place among those that its organization may run at once, `concurrency_slot` that among those with the same key of
+    its workflow's; null where there is no limit. It has them until it ends."""
 
     type: ClassVar[str] = "execution.started"
     engine: str
     epoch: int
+    slot: int | None = None
+    concurrency_slot: int | None = None
 
 
 class ExecutionReclaimed(ExecutionFacts, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from executor.domain.events import execution as events
 from executor.domain.events.execution import Parent
 from executor.domain.execution.decision import MAX_RESULTS_BYTES, Decision, results, shown_input
 from executor.domain.execution.inputs import Completed, Failed, Input, LogLine, SignalDue, Suspended, TimerDue
+from executor.domain.execution.queue import NO_SLOTS, Slots
 from executor.domain.execution.state import State
 from executor.domain.values import ExecutionStatus, Instant, Progress
 
@@ -59,22 +60,28 @@ def decide_create(state: State, creation: Creation, now: Instant) -> list[Event]
     ]
 
 
-def decide_claim(state: State, engine: str, now: Instant) -> list[Event]:
+def decide_claim(state: State, engine: str, now: Instant, slots: Slots | None = NO_SLOTS) -> list[Event]:
     """An engine takes the run: the next epoch, and whatever can start at once. A run that waited for longer than it
-    may has failed."""
+    may has failed. `slots` are the places that one in the queue gets; without them it is not its turn."""
     if state.is_ended or state.is_paused or state.status is None:
         return []
     decision = Decision(state, now)
     if state.queue_deadline is not None and state.queue_deadline <= now:
         decision.end_failed(_waited_too_long(state))
         return decision.events
-    event = events.ExecutionStarted if state.started_at is None else events.ExecutionReclaimed
     facts = decision.facts() | {
         "status": ExecutionStatus.RUNNING,
         "started_at": state.started_at or now,
         "duration": decision.state.elapsed(now) or 0.0,
     }
-    decision.emit(event(**facts, engine=engine, epoch=state.epoch + 1))
+    if state.started_at is None:
+        if slots is None and state.is_in_queue:
+            return []
+        slots = slots or NO_SLOTS
+        facts |= {"slot": slots[0], "concurrency_slot": slots[1]}
+        decision.emit(events.ExecutionStarted(**facts, engine=engine, epoch=state.epoch + 1))
+    else:
+        decision.emit(events.ExecutionReclaimed(**facts, engine=engine, epoch=state.epoch + 1))
     decision.advance()
     return decision.events
 

@@ -78,6 +78,8 @@ def _claimed(draft: State, event: events.ExecutionStarted | events.ExecutionRecl
     """A new owner. What the former one was at is ready again, and will be another attempt."""
     if draft.started_at is None:
         draft.status, draft.started_at = ExecutionStatus.RUNNING, event.started_at or stamp.time
+    if isinstance(event, events.ExecutionStarted):
+        draft.slots = event.slot, event.concurrency_slot
     draft.engine, draft.epoch = event.engine, event.epoch
     draft.ready = {**draft.running, **draft.ready}
     draft.running = {}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from executor.domain.definition import Graph
 from executor.domain.execution.state import State
-from executor.domain.references import Lookup, Reference, Root, walk
+from executor.domain.references import Lookup, Reference, Root, resolve, walk
 from executor.domain.values import ComponentStatus, component_key, split_key
 
 ITERATION: Final = "iteration"
@@ -55,6 +57,17 @@ def facts_of(state: State) -> dict[str, Any]:
         "created_at": run.created_at,
         "started_at": state.started_at,
     }
+
+
+def concurrency_of(state: State) -> tuple[str, int] | tuple[None, None]:
+    """Which runs this one shares its turn with, as a key of its workflow's, and how many of them may run at once."""
+    wanted = state.map.definition.concurrency
+    value = resolve(wanted.key, lookup_in(state)) if wanted is not None else None
+    if wanted is None or value is None or value == "":
+        return None, None
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{state.run.workflow_id}:{digest}", wanted.limit
 
 
 def output_of(state: State, key: str) -> Any:

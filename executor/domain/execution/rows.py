@@ -11,6 +11,7 @@ from msgspec import Struct
 from executor.domain.aggregate import Aggregate, Row
 from executor.domain.events import Failure
 from executor.domain.execution.folds import evolve
+from executor.domain.execution.references import concurrency_of
 from executor.domain.execution.state import ComponentState, State, initial
 from executor.domain.secrets import redact, redact_json
 from executor.domain.values import Instant, Progress
@@ -68,6 +69,7 @@ class ComponentView(Struct, frozen=True, kw_only=True):
 
 class ExecutionRow(Row, frozen=True, kw_only=True):
     table: ClassVar[str] = "executions"
+    revision: ClassVar[int] = 2
     id: str
     organization_id: str
     workflow_id: str
@@ -82,6 +84,13 @@ class ExecutionRow(Row, frozen=True, kw_only=True):
     engine: str | None
     epoch: int
     project_id: str | None
+    is_in_queue: bool
+    is_holding: bool
+    slot: int | None
+    concurrency_key: str | None
+    concurrency_limit: int | None
+    concurrency_slot: int | None
+    queue_deadline: Instant | None
     version: int
     document: bytes
 
@@ -157,7 +166,7 @@ def rows(before: State, after: State) -> Sequence[Row]:
 
 
 def _execution_row(state: State) -> ExecutionRow:
-    run = state.run
+    run, (key, limit) = state.run, concurrency_of(state)
     return ExecutionRow(
         id=run.id,
         organization_id=run.organization_id,
@@ -173,6 +182,13 @@ def _execution_row(state: State) -> ExecutionRow:
         engine=state.holder,
         epoch=state.epoch,
         project_id=run.project_id,
+        is_in_queue=state.is_in_queue,
+        is_holding=state.is_holding,
+        slot=state.slots[0] if state.is_holding else None,
+        concurrency_key=key,
+        concurrency_limit=limit,
+        concurrency_slot=state.slots[1] if state.is_holding else None,
+        queue_deadline=state.queue_deadline if state.is_in_queue else None,
         version=state.version,
         document=redact_json(msgspec.json.encode(view(state))),
     )
@@ -192,6 +208,16 @@ def _component_row(state: State, component: ComponentState) -> ComponentRow:
     )
 
 
+def names(state: State) -> tuple[str, ...]:
+    """The places that the run has: whoever wants one of them has to wait."""
+    slot, concurrency_slot = state.slots
+    if (slot is None and concurrency_slot is None) or not state.is_holding:
+        return ()
+    held = [] if slot is None else [f"slot:{state.run.organization_id}:{slot}"]
+    held += [] if concurrency_slot is None else [f"concurrency:{concurrency_of(state)[0]}:{concurrency_slot}"]
+    return tuple(held)
+
+
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="execution", initial=initial, evolve=evolve, rows=rows, kinds=(ExecutionRow, ComponentRow)
+    prefix="execution", initial=initial, evolve=evolve, rows=rows, names=names, kinds=(ExecutionRow, ComponentRow)
 )

@@ -155,6 +155,7 @@ class State:
         "running",
         "settled",
         "signals",
+        "slots",
         "started_at",
         "status",
         "taken",
@@ -174,6 +175,7 @@ class State:
         self.version = 0
         self.engine: str | None = None
         self.epoch = 0
+        self.slots: tuple[int | None, int | None] = (None, None)
         self.queued_at: Instant | None = None
         self.started_at: Instant | None = None
         self.paused_at: Instant | None = None
@@ -297,6 +299,19 @@ class State:
             at = self.run.scheduled_at
             return None if at is None else plus(max(at, since), limit)
         return plus(since, limit) if self.status is ExecutionStatus.QUEUED else None
+
+    @property
+    def is_in_queue(self) -> bool:
+        """It waits for its turn, or for its time and then for its turn. What runs below another has that one's."""
+        if self.run.parent is not None or self.started_at is not None:
+            return False
+        is_due_once = self.status is ExecutionStatus.PENDING and self.run.scheduled_at is not None
+        return self.status is ExecutionStatus.QUEUED or is_due_once
+
+    @property
+    def is_holding(self) -> bool:
+        """It counts among those that run at once: from its start to its end, also while it waits or is paused."""
+        return self.started_at is not None and not self.is_ended and self.run.parent is None
 
     @property
     def due_at(self) -> Instant | None:
