@@ -39,7 +39,7 @@ def check_grant(role: str | None, permissions: Iterable[str], grantor: frozenset
 
 
 async def organization_named(
-    store: Store, clock: Clock, secret_key: SecretKey, name: str, plan: Plan
+    store: Store, clock: Clock, secret_key: SecretKey, name: str, plan: Plan = Plan.UNLIMITED
 ) -> Organization:
     """The organization of that name; made if it is new, with the plan."""
     known = await store.ledgers.organizations.by_name(name)

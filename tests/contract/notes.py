@@ -152,6 +152,13 @@ def run_row(id: str, organization_id: str, created_at: Instant) -> ExecutionRow:
         engine=None,
         epoch=0,
         project_id=None,
+        is_in_queue=False,
+        is_holding=False,
+        slot=None,
+        concurrency_key=None,
+        concurrency_limit=None,
+        concurrency_slot=None,
+        queue_deadline=None,
         version=0,
         document=b"{}",
     )

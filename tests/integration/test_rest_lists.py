@@ -180,7 +180,8 @@ CURSORS_OF_NUMBERS = {
 
 
 async def test_every_list_there_is_is_among_these() -> None:
-    assert set(LISTS) == {op.path for op in OPERATIONS if "limit" in op.query.__struct_fields__}
+    paged = {op.path for op in OPERATIONS if "limit" in op.query.__struct_fields__}
+    assert set(LISTS) == paged - {"/queue"}, "the queue is more than its list"
 
 
 async def page(client: Client, path: str, **query: Any) -> tuple[list[Any], dict[str, Any]]:

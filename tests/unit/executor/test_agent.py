@@ -12,7 +12,7 @@ from executor.domain.agent import (
     decide_delete,
     decide_register,
     decide_update,
-    name,
+    names,
     state_of,
 )
 from executor.domain.errors import Code
@@ -72,9 +72,9 @@ def test_redacted_keeps_the_credential_that_is_stored_for_the_same_kind_of_authe
 
 
 def test_a_deleted_agent_takes_no_command_and_its_name_is_free() -> None:
-    assert name(given(AGGREGATE, REGISTERED).state) == f"agent:{ORGANIZATION}:reader"
+    assert names(given(AGGREGATE, REGISTERED).state) == (f"agent:{ORGANIZATION}:reader",)
     deleted = given(AGGREGATE, REGISTERED, DELETED)
-    assert (deleted.state.status, name(deleted.state)) == ("deleted", None)
+    assert (deleted.state.status, names(deleted.state)) == ("deleted", ())
     deleted.when(decide_delete).refused(Code.RESOURCE_NOT_FOUND)
     deleted.when(decide_update, Change(status="active")).refused(Code.RESOURCE_NOT_FOUND)
     given(AGGREGATE).when(decide_delete).refused(Code.RESOURCE_NOT_FOUND)

@@ -11,7 +11,18 @@ import executor.domain
 
 ROOT = Path(executor.domain.__file__).parent
 ALLOWED = {
-    *("__future__", "collections", "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools"),
+    *(
+        "__future__",
+        "collections",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "itertools",
+    ),
     *("math", "msgspec", "operator", "re", "string", "typing"),
 }
 IMPURE = {"now", "utcnow", "today", "open", "print", "input"}

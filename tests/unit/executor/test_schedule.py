@@ -18,7 +18,7 @@ from executor.domain.events.schedule import (
     SkipReason,
 )
 from executor.domain.events.workflow import WorkflowDeleted
-from executor.domain.schedule import AGGREGATE, Next, ScheduleRow, State, Status, Turn, name, rows, state_of, view
+from executor.domain.schedule import AGGREGATE, Next, ScheduleRow, State, Status, Turn, names, rows, state_of, view
 from executor.domain.schedule_decide import (
     Change,
     Found,
@@ -150,7 +150,7 @@ def test_an_update_pauses_and_resumes_as_well() -> None:
 def test_a_deleted_one_is_gone() -> None:
     given(AGGREGATE, CREATED).when(decide_delete).then(DELETED)
     gone = given(AGGREGATE, CREATED, fired("a"), fired("b", waits=True), DELETED)
-    assert (gone.state.executions, gone.state.next_run_at, name(gone.state)) == ((), None, None)
+    assert (gone.state.executions, gone.state.next_run_at, names(gone.state)) == ((), None, ())
     for decide, arguments in (
         (decide_delete, ()),
         (decide_pause, (None,)),
@@ -163,7 +163,7 @@ def test_a_deleted_one_is_gone() -> None:
 
 
 def test_names_are_held_in_an_organization() -> None:
-    assert name(given(AGGREGATE, CREATED).state) == f"schedule:{ORGANIZATION}:nightly"
+    assert names(given(AGGREGATE, CREATED).state) == (f"schedule:{ORGANIZATION}:nightly",)
     given(AGGREGATE, CREATED).when(decide_create, Change(name="x"), SUBJECT, START, coming).refused(
         Code.RESOURCE_CONFLICT
     )

@@ -193,10 +193,10 @@ def test_inactive_and_archived_ones_do_not(status: str) -> None:
 
 
 def test_its_name_is_held_in_its_organization_until_it_is_deleted() -> None:
-    assert AGGREGATE.name(given(AGGREGATE).state) is None
+    assert AGGREGATE.names(given(AGGREGATE).state) == ()
     for events in IN.values():
-        assert AGGREGATE.name(given(AGGREGATE, *events).state) == f"workflow:{ORGANIZATION}:report"
-    assert AGGREGATE.name(given(AGGREGATE, CREATED, DELETED).state) is None
+        assert AGGREGATE.names(given(AGGREGATE, *events).state) == (f"workflow:{ORGANIZATION}:report",)
+    assert AGGREGATE.names(given(AGGREGATE, CREATED, DELETED).state) == ()
 
 
 def test_its_row_is_the_whole_of_it() -> None:

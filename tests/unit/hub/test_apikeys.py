@@ -16,7 +16,7 @@ from hub.auth.apikeys import (
     State,
     decide_revoke,
     evolve,
-    name,
+    names,
     new_key,
     rows,
     shown_prefix,
@@ -81,9 +81,9 @@ def test_its_row_is_found_by_its_digest_and_shows_no_secret() -> None:
 
 
 def test_a_key_exists_once_whoever_brings_it() -> None:
-    assert name(folded(CREATED)) == "apikey:d1gest"
-    assert name(State()) is None
-    assert name(folded(CREATED, ApiKeyRevoked(name="ci"))) == "apikey:d1gest", "a revoked one does not come back"
+    assert names(folded(CREATED)) == ("apikey:d1gest",)
+    assert names(State()) == ()
+    assert names(folded(CREATED, ApiKeyRevoked(name="ci"))) == ("apikey:d1gest",), "a revoked one does not come back"
 
 
 def test_events_of_others_do_not_fold() -> None:

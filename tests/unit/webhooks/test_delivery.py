@@ -124,4 +124,4 @@ def test_a_deliverys_stream_remembers_only_that_it_was_given_up() -> None:
     assert AGGREGATE.evolve(Spent(), [fact]) == Spent(True)
     assert AGGREGATE.evolve(Spent(), []) == AGGREGATE.initial()
     assert AGGREGATE.rows(Spent(), Spent(True)) == ()
-    assert AGGREGATE.name(Spent(True)) is None
+    assert AGGREGATE.names(Spent(True)) == ()

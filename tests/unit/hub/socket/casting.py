@@ -44,7 +44,7 @@ def kept(prefix: str) -> Aggregate[Any]:
         initial=lambda: None,
         evolve=lambda state, facts: state,
         rows=lambda before, after: (),
-        name=lambda state: None,
+        names=lambda state: (),
     )
 
 
