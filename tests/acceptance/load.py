@@ -15,12 +15,11 @@ import msgspec
 import websockets
 from websockets.asyncio.client import connect
 
-from tests.acceptance.world import QUICK, World, everything, shapes
+from tests.acceptance.world import QUICK, World, all_executions, everything, nothing_is_live, shapes
 from tests.integration.hubs import Client, until
 from tests.integration.machines import KEY, Machine, Machines
 
 _PAUSE_SECONDS = 0.05
-_LIVE = ("pending", "queued", "running", "paused")
 
 
 class Watcher:
@@ -155,14 +154,8 @@ class Load:
         return events
 
     async def _completed(self) -> dict[str, dict[str, Any]]:
-        async def nothing_is_live() -> bool:
-            live = [await self.client.get("/executions", status=status, limit=1) for status in _LIVE]
-            return not any(answer.metadata["total_count"] for answer in live)
-
-        await until(nothing_is_live, 120)
-        executions: dict[str, dict[str, Any]] = {}
-        while page := (await self.client.get("/executions", limit=500, offset=len(executions))).data:
-            executions |= {each["id"]: each for each in page}
+        await until(lambda: nothing_is_live(self.client), 120)
+        executions = await all_executions(self.client)
         for id, n in self.acknowledged.items():
             assert (executions[id]["status"], executions[id]["results"]) == ("completed", {"n": n})
         assert {each["status"] for each in executions.values()} == {"completed"}, "also of those not acknowledged"

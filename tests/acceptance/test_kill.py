@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 
 from executor.clock import SystemClock
-from tests.acceptance.world import QUICK, World, everything, linked, reached, shapes
-from tests.integration.hubs import Client, Up, runcast, until, up
+from tests.acceptance.killing import Killed, killed_after
+from tests.acceptance.world import QUICK, World, all_executions, everything, linked, nothing_is_live, reached, shapes
+from tests.integration.hubs import Client, runcast, until, up
 
 RUNS = 200
 KILLS = 3
@@ -27,44 +28,8 @@ async def world() -> AsyncIterator[World]:
         yield world
 
 
-class Killed:
-    """The hub, as it is now, and what it acknowledged in all its lives."""
-
-    def __init__(self, data_dir: Path, world: World) -> None:
-        self.data_dir, self.world = data_dir, world
-        self.acknowledged: dict[str, int] = {}
-        self.todo = list(range(RUNS))
-
-    async def start_runs(self, client: Client, workflows: list[str], chance: random.Random) -> None:
-        """Until all are acknowledged, or the hub is gone. One that was not acknowledged is asked for again."""
-        while self.todo:
-            n = self.todo.pop()
-            parameters = {"n": n, "seconds": round(chance.uniform(0.2, 2), 1)}
-            try:
-                id = await client.execution(workflows[n % len(workflows)], parameters=parameters)
-            except (aiohttp.ClientError, OSError):
-                self.todo.append(n)
-                return
-            self.acknowledged[id] = n
-
-    async def head(self, client: Client) -> int:
-        return int((await client.get("/events", order="desc", limit=1)).data[0]["position"])
-
-
-async def killed_after(hub: Up, client: Client, killed: Killed, events: int) -> None:
-    """Ends the hub as a power cut would, once it has that many more events than now."""
-    begin = await killed.head(client)
-
-    async def has_come() -> bool:
-        return await killed.head(client) >= begin + events
-
-    await until(has_come)
-    hub.process.kill()
-    await hub.process.wait()
-
-
 async def test_two_hundred_runs_survive_kill_9(tmp_path: Path, world: World) -> None:
-    chance, killed = random.Random(20), Killed(tmp_path / "data", world)
+    chance, killed = random.Random(20), Killed(tmp_path / "data", list(range(RUNS)))
     workflows: list[str] = []
     async with aiohttp.ClientSession() as http:
         for life in range(KILLS + 1):
@@ -91,14 +56,8 @@ async def test_two_hundred_runs_survive_kill_9(tmp_path: Path, world: World) -> 
 async def everything_ended(client: Client, killed: Killed, world: World) -> None:
     assert len(killed.acknowledged) == RUNS
 
-    async def nothing_is_live() -> bool:
-        live = [
-            await client.get("/executions", status=status, limit=1) for status in ("queued", "running", "pending")
-        ]
-        return not any(answer.metadata["total_count"] for answer in live)
-
-    await until(nothing_is_live, 60)
-    executions = {each["id"]: each for each in (await client.get("/executions", limit=1000)).data}
+    await until(lambda: nothing_is_live(client), 60)
+    executions = await all_executions(client)
     for id, n in killed.acknowledged.items():
         assert (executions[id]["status"], executions[id]["results"]) == ("completed", {"n": n})
         assert executions[id]["progress"]["percentage"] == 100

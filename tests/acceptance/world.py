@@ -17,6 +17,7 @@ from aiohttp import web
 from tests.integration.hubs import Client
 
 QUICK = {"initial_delay_seconds": 0.2, "max_delay_seconds": 1, "backoff_multiplier": 1.5}
+_LIVE = ("pending", "queued", "running", "paused")
 
 
 class World:
@@ -25,6 +26,7 @@ class World:
     def __init__(self) -> None:
         self.url = self.secret = ""
         self.requests: Counter[str] = Counter()
+        self.effects: Counter[str] = Counter()
         self.attempts: defaultdict[str, list[int]] = defaultdict(list)
         self.completed: Counter[str] = Counter()
         self.ids: defaultdict[str, set[str]] = defaultdict(set)
@@ -35,6 +37,18 @@ class World:
         self.requests[key] += 1
         self.attempts[key].append(int(request.headers["X-Runcast-Attempt"]))
         return web.json_response({"times": self.requests[key]}, status=503 if self.requests[key] == 1 else 200)
+
+    async def effect(self, request: web.Request) -> web.Response:
+        """What happens by a request, unless it is one of the first of its key that are to fail."""
+        key, body = request.headers["Idempotency-Key"], await request.json()
+        self.requests[key] += 1
+        if self.requests[key] <= int(request.match_info.get("failures", 0)):
+            return web.json_response(body, status=503)
+        self.effects[key] += 1
+        return web.json_response(body)
+
+    async def broken(self, request: web.Request) -> web.Response:
+        return web.json_response({}, status=400)
 
     async def hook(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -116,6 +130,9 @@ def shapes(url: str) -> dict[str, dict[str, Any]]:
 async def reached() -> AsyncIterator[World]:
     world, app = World(), web.Application()
     app.router.add_post("/service", world.service)
+    for path in ("/effect", "/effect/{failures}"):
+        app.router.add_post(path, world.effect)
+    app.router.add_post("/broken", world.broken)
     app.router.add_post("/hook", world.hook)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
@@ -129,4 +146,17 @@ async def everything(client: Client) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while page := await client.events(after=found[-1]["position"] if found else 0):
         found += page
+    return found
+
+
+async def nothing_is_live(client: Client) -> bool:
+    live = [await client.get("/executions", status=status, limit=1) for status in _LIVE]
+    return not any(answer.metadata["total_count"] for answer in live)
+
+
+async def all_executions(client: Client) -> dict[str, dict[str, Any]]:
+    """By id."""
+    found: dict[str, dict[str, Any]] = {}
+    while page := (await client.get("/executions", limit=500, offset=len(found))).data:
+        found |= {each["id"]: each for each in page}
     return found
