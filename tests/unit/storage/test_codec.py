@@ -50,10 +50,8 @@ UPCASTING = Codec({**CATALOGUE, "thing.moved": Moved}, {"thing.moved": (to_numbe
 def test_an_event_comes_back_and_its_type_is_not_in_its_data() -> None:
     event = LogWritten(level="info", message="a\0b", component_id="c", metadata={"deep": [1, {"x": None}]})
     data = CODEC.encode(event)
-    assert (
-        data
-        == b'{"level":"info","message":"a\\u0000b","component_id":"c","iteration":"","metadata":{"deep":[1,{"x":null}]}}'
-    )
+    place = b'"component_id":"c","iteration":""'
+    assert data == b'{"level":"info","message":"a\\u0000b",' + place + b',"metadata":{"deep":[1,{"x":null}]}}'
     assert CODEC.decode("log.written", 1, data) == event
 
 
