@@ -24,12 +24,14 @@ from executor.ports import Metadata, Recorded, TaskLease
 from executor.sealing import Unsealable
 from executor.secrets import open_config
 from hub.feed import Feed
-from hub.tasks.commands import DEFAULT_LEASE_SECONDS, TaskCommands, lease_seconds
+from hub.tasks.commands import TaskCommands, lease_seconds
 from hub.tasks.requests import ClaimTasks
 
 MOST_WAITING: Final = 1000
 """Claims of one organization that wait at a time, in one process."""
 _LOOK_SECONDS: Final = 5.0
+_TAKING_SECONDS: Final = 5.0
+"""A task is held for so long until its claim is in the log, and its lease as long as the task says."""
 
 Gone = Callable[[], Awaitable[None]]
 """Returns when the client has gone."""
@@ -143,7 +145,7 @@ class Claims:
                 return
 
     async def _take(self, organization_id: str, request: ClaimTasks, metadata: Metadata) -> list[State]:
-        lease_id, seconds = self._commands.clock.new_id(), request.lease_seconds or DEFAULT_LEASE_SECONDS
+        lease_id, seconds = self._commands.clock.new_id(), request.lease_seconds or _TAKING_SECONDS
         ids = await self._commands.leases.claim(
             organization_id, request.types, request.worker_id, lease_id, seconds, request.max
         )
@@ -154,8 +156,8 @@ class Claims:
     async def _begin(self, lease: TaskLease, wanted: float | None, metadata: Metadata) -> State | None:
         with contextlib.suppress(ResourceConflict, NotFound):
             state = await self._commands.begin(lease, wanted, metadata)
-            if wanted is None and state.lease_seconds is not None:
-                await self._commands.leases.renew(lease.task_id, lease.worker_id, state.lease_seconds)
+            if wanted is None:
+                await self._commands.leases.renew(lease.task_id, lease.worker_id, lease_seconds(state, None))
             return state
         return None
 

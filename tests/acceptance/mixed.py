@@ -21,9 +21,12 @@ class Outcome(NamedTuple):
 
 
 class Shape(NamedTuple):
+    """`most` is how many of it may run at once."""
+
     components: list[Spec]
     connections: list[Spec]
     outcome: Callable[[int], Outcome]
+    most: int | None = None
 
     def definition(self, url: str) -> Spec:
         parameters = [
@@ -34,7 +37,7 @@ class Shape(NamedTuple):
             "parameters": parameters,
             "components": [step("start", "start"), *self.components],
             "connections": self.connections,
-        }
+        } | ({"concurrency": {"key": "all", "limit": self.most}} if self.most else {})
 
 
 def step(id: str, type: str, **config: Any) -> Spec:
@@ -189,7 +192,7 @@ SHAPES: dict[str, Shape] = {
                 call("call"),
                 says("i", "iteration.index"),
                 links=linked("call>i"),
-                **{"while": "steps.start.status == 'completed' && iteration.index < 4"},
+                **{"while": "iteration.index < 4"},
             ),
             end(made="${until.output.results}"),
         ],
@@ -251,6 +254,12 @@ SHAPES: dict[str, Shape] = {
         ],
         linked("start>ask", "ask>call", "call>end"),
         lambda n: ended("call", n=n),
+    ),
+    "one at a time": Shape(
+        [call("call"), step("short", "wait", seconds=0.05), end(n=N)],
+        linked("start>call", "call>short", "short>end"),
+        lambda n: ended("call", n=n),
+        most=1,
     ),
     "failure": Shape(
         [call("call"), call("bad", path="broken"), _WAITING],

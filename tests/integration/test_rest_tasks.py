@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from executor.domain.errors import Unavailable
+from executor.domain.values import seconds_between
 from hub.tasks import claims
 from tests.integration.hubs import Client, Hub, running, unique, until
 
@@ -265,6 +269,33 @@ async def test_a_lost_lease_hands_the_task_on_without_spending_a_retry(admin: Cl
     assert (await admin.ended(task["execution_id"]))["results"] == {"said": 2}
     released = next(event for event in await admin.events(types="task.released"))
     assert (released["data"]["reason"], released["data"]["former_assignee"]) == ("lease_expired", "dead")
+
+
+async def test_a_claim_that_is_cut_short_holds_a_task_for_seconds_only(
+    hub: Hub, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task's own lease begins when the claim is in the log."""
+    type = unique("type")
+    task = await external(admin, type)
+
+    async def cut_short(*_: Any) -> None:
+        raise Unavailable("the power is cut")
+
+    with monkeypatch.context() as during:
+        during.setattr(hub.services.tasks, "begin", cut_short)
+        assert (await admin.post("/tasks/claim", {"types": [type], "worker_id": "dead"})).status == 503
+    assert held_for(hub, task) <= 5
+    assert await hub.services.store.ledgers.task_leases.renew(task["id"], "dead", 0)
+    assert [each["id"] for each in await claimed(admin, type)] == [task["id"]]
+    assert held_for(hub, task) > 30
+
+
+def held_for(hub: Hub, task: dict[str, Any]) -> float:
+    """Seconds."""
+    file = hub.services.settings.data_dir / "runcast.db"
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        ((held,),) = database.execute("SELECT expires_at FROM task_leases WHERE task_id = ?", (task["id"],))
+    return seconds_between(hub.services.clock.now(), held)
 
 
 async def test_a_worker_gives_a_task_back_for_another_at_once(admin: Client) -> None:
