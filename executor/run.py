@@ -37,6 +37,8 @@ CANCEL_GRACE_SECONDS = 10.0
 all."""
 LEAVE_GRACE_SECONDS = 5.0
 """The same for a run that this engine lets go of, such as at its end."""
+KEPT_EVENTS = 256
+"""After how many events of a run its fold is kept again; a fourth of them is enough where it parks."""
 _STORE_RETRY_SECONDS = 0.5
 
 
@@ -72,6 +74,7 @@ class Run:
         self._state = State()
         self._version = 0
         self._epoch = 0
+        self._kept = 0
         self._seen = 0
         self._mailbox: list[Input] = []
         self._wake = asyncio.Event()
@@ -99,6 +102,7 @@ class Run:
                 self._epoch = self._state.epoch
                 while await self._step():
                     pass
+                await self._keep(KEPT_EVENTS // 4)
         except Stale:
             _logger.info("run.lost", execution_id=self.id, engine=self._engine)
         finally:
@@ -147,6 +151,7 @@ class Run:
                 self._seen = max(self._seen, conflict.actual)
                 return True
             self._start(decided)
+            await self._keep(KEPT_EVENTS)
         if self._state.is_ended or not (self._may_start or self._state.running):
             return False
         return bool(self._mailbox) or self._is_called() or await self._wait()
@@ -195,6 +200,15 @@ class Run:
             else:
                 self._state, self._version = done.state, done.version
                 return
+
+    async def _keep(self, least: int) -> None:
+        """Keeps the fold where it has grown by `least` events, and by a quarter: all that is ever kept of a run is a
+        few times as much as it has in the end. That it fails harms nobody."""
+        if self._version - self._kept < max(least, self._kept // 4):
+            return
+        self._kept = self._version
+        with contextlib.suppress(Unavailable):
+            await self._log.keep(self._stream, self._state, self._version)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """What the store answers, however long it is away."""

@@ -40,6 +40,21 @@ class Aggregates:
             return state
         return self.of(stream).evolve(state, [self.fact(event) for event in recorded])
 
+    def pack(self, stream: str, state: Any) -> tuple[int, bytes] | None:
+        """A fold as it is kept, with its revision; None for streams whose folds are not."""
+        keeper = self.of(stream).keeper
+        return None if keeper is None else (keeper.revision, keeper.pack(state))
+
+    def keeps(self, stream: str) -> int | None:
+        """The revision of the folds that are kept of such a stream; None where they are not."""
+        keeper = self.of(stream).keeper
+        return None if keeper is None else keeper.revision
+
+    def unpack(self, stream: str, data: bytes) -> Any:
+        keeper = self.of(stream).keeper
+        assert keeper is not None
+        return keeper.unpack(data)
+
     def fact(self, recorded: Recorded) -> Fact:
         """Raises `Archived` where the data is blank, `UnknownEvent`."""
         if not recorded.data:

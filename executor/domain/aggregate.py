@@ -30,6 +30,14 @@ def nameless(state: object) -> tuple[str, ...]:
     return ()
 
 
+class Keeper(Struct, Generic[S], frozen=True, kw_only=True):
+    """How a fold is kept as bytes; those of another `revision` are not read."""
+
+    revision: int
+    pack: Callable[[S], bytes]
+    unpack: Callable[[bytes], S]
+
+
 class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
     """A kind of stream, as the composition root registers it with the store.
 
@@ -37,7 +45,7 @@ class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
     `rows(before, after)` are the rows that differ between two states (all of them where `before` is the initial one).
     `names` are what must be unique among all streams while this state holds, such as `workflow:ORG:report`.
     `kinds` are the types of its rows, whose tables no other aggregate has. Their column `id`, or where they have none
-    the first of their key, is the id in the stream's name.
+    the first of their key, is the id in the stream's name. With a `keeper`, folds of long streams may be kept.
     """
 
     prefix: str
@@ -46,3 +54,4 @@ class Aggregate(Struct, Generic[S], frozen=True, kw_only=True):
     rows: Callable[[S, S], Sequence[Row]]
     names: Callable[[S], tuple[str, ...]] = nameless
     kinds: tuple[type[Row], ...] = ()
+    keeper: Keeper[S] | None = None

@@ -166,6 +166,10 @@ class EventLog(Protocol):
         """The fold of a stream and its version: `(initial, NEW)` where there is none. Where the caller has an earlier
         fold and its version, only what came since is read. With `through`, the fold as of that position."""
 
+    async def keep(self, stream: str, state: Any, version: int) -> None:
+        """Keeps a fold, so that later loads begin there: a cache, which may be lost. Nothing for streams whose folds
+        are not kept. Raises `Unavailable`."""
+
     async def position_at(self, time: Instant) -> int:
         """The position that the log had come to at a time: of the last event then or earlier, 0 where there is
         none."""

@@ -16,6 +16,7 @@ from storage.plan import prepare
 from storage.postgres import events
 from storage.postgres.batch import Appender
 from storage.postgres.connection import Pool
+from storage.postgres.values import outward
 from storage.postgres.writer import Connect, Writer
 from storage.sql import named
 
@@ -79,6 +80,8 @@ class PostgresLog:
     async def load(
         self, stream: str, known: tuple[Any, int] | None = None, *, through: int | None = None
     ) -> tuple[Any, int]:
+        if known is None and through is None:
+            known = await self._kept(stream)
         state, version = known if known is not None else (self._aggregates.initial(stream), NEW)
         recorded = await self.stream(stream, version)
         if through is not None:
@@ -86,6 +89,17 @@ class PostgresLog:
         if not recorded:
             return state, version
         return self._aggregates.evolve(stream, state, recorded), recorded[-1].version
+
+    async def keep(self, stream: str, state: Any, version: int) -> None:
+        if (packed := self._aggregates.pack(stream, state)) is not None:
+            await self._pool.execute(named("storage.postgres")["fold_keep"], outward(stream), version, *packed)
+
+    async def _kept(self, stream: str) -> tuple[Any, int] | None:
+        revision = self._aggregates.keeps(stream)
+        if revision is None:
+            return None
+        found = await self._pool.row(named("storage.postgres")["fold"], outward(stream), revision)
+        return None if found is None else (self._aggregates.unpack(stream, found[1]), found[0])
 
     async def position_at(self, time: Instant) -> int:
         return await self._first_at(plus(time, 0.001)) - 1

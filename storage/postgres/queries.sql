@@ -532,3 +532,14 @@ WHERE replay_id = $1 AND due_at IS NOT NULL;
 -- name: attempts
 SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body
 FROM attempts WHERE delivery_id = ANY ($1::text[]) ORDER BY delivery_id, attempt;
+
+-- name: fold
+SELECT version, state FROM folds WHERE stream = $1 AND revision = $2;
+
+-- name: fold_keep
+INSERT INTO folds (stream, version, revision, state) VALUES ($1, $2, $3, $4)
+ON CONFLICT (stream) DO UPDATE SET version = excluded.version, revision = excluded.revision, state = excluded.state
+WHERE excluded.version > folds.version OR excluded.revision <> folds.revision;
+
+-- name: drop_folds
+DELETE FROM folds WHERE stream = ANY ($1::text[]);

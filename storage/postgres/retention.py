@@ -67,6 +67,7 @@ async def _blank(connection: Connection, archived: Sequence[Archived]) -> list[s
         await connection.execute(_sql("blank_executions"), done)
         await connection.execute(_sql("drop_tasks"), done)
         await connection.execute(_sql("drop_components"), done)
+        await connection.execute(_sql("drop_folds"), [f"execution:{id}" for id in done])
         await connection.execute(_sql("drop_executions"), done)
         await connection.execute(_INSERT, *columns([astuple(each) for each in kept], len(_TYPES)))
     return done

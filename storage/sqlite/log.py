@@ -92,6 +92,8 @@ class LogReader:
     async def load(
         self, stream: str, known: tuple[Any, int] | None = None, *, through: int | None = None
     ) -> tuple[Any, int]:
+        if known is None and through is None:
+            known = self._kept(stream)
         state, version = known if known is not None else (self._aggregates.initial(stream), NEW)
         recorded = await self.stream(stream, version)
         if through is not None:
@@ -99,6 +101,14 @@ class LogReader:
         if not recorded:
             return state, version
         return self._aggregates.evolve(stream, state, recorded), recorded[-1].version
+
+    def _kept(self, stream: str) -> tuple[Any, int] | None:
+        revision = self._aggregates.keeps(stream)
+        if revision is None:
+            return None
+        params = (stream, revision)
+        found = self._spot(lambda reader: reader.execute(queries()["fold"], params).fetchone())
+        return None if found is None else (self._aggregates.unpack(stream, found[1]), found[0])
 
     def tail(self, after: int) -> AsyncIterator[Sequence[Recorded]]:
         return self.following.tail(after)
@@ -154,6 +164,11 @@ class SqliteLog(LogReader):
 
     async def append(self, streams: Sequence[StreamAppend], metadata: Metadata = _SYSTEM) -> tuple[Appended, ...]:
         return await self.writer.append(prepare(streams, metadata, self._aggregates, self._codec))
+
+    async def keep(self, stream: str, state: Any, version: int) -> None:
+        if (packed := self._aggregates.pack(stream, state)) is not None:
+            params = (stream, version, *packed)
+            await self.writer.run(lambda db: db.execute(queries()["fold_keep"], params).rowcount)
 
 
 def last_position(connection: sqlite3.Connection) -> int:

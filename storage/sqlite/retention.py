@@ -70,5 +70,6 @@ def _blank(db: sqlite3.Connection, archived: Sequence[Archived]) -> list[str]:
     select_in(db, queries()["drop_tasks"], done)
     select_in(db, queries()["drop_components"], done)
     select_in(db, queries()["drop_executions"], done)
+    select_in(db, queries()["drop_folds"], [f"execution:{id}" for id in done])
     insert(db, f"archived_executions({_COLUMNS})", [astuple(each) for each in kept])
     return done

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 from ulid import ULID
 
+from executor.domain.aggregate import Keeper
 from executor.domain.events import CATALOGUE, Event, Fact
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.task import rows as tasks
@@ -133,6 +134,7 @@ NOTES: Aggregate[Note] = Aggregate(
     rows=rows,
     names=lambda note: (f"note:{note.organization_id}:{note.name}",) if note.name is not None else (),
     kinds=(WorkflowRow,),
+    keeper=Keeper(revision=1, pack=msgspec.json.encode, unpack=msgspec.json.Decoder(Note).decode),
 )
 
 

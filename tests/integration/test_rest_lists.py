@@ -132,6 +132,26 @@ async def of_schedule(client: Client) -> str:
     return f"{path}/executions"
 
 
+async def tasks(client: Client) -> str:
+    approve = [{"id": f"t{number}", "type": "human_task", "config": {"title": "n"}} for number in range(COUNT)]
+    links = [{"source": "start", "target": each["id"]} for each in approve]
+    definition = {"components": [{"id": "start", "type": "start"}, *approve], "connections": links}
+    await client.execution((await client.workflow(definition))["id"])
+
+    async def are_there() -> bool:
+        return len((await client.get("/tasks")).data) == COUNT
+
+    await until(are_there)
+    return "/tasks"
+
+
+async def of_task(client: Client) -> str:
+    id = (await client.get(await tasks(client))).data[0]["id"]
+    for number in range(COUNT - 1):
+        assert (await client.post(f"/tasks/{id}/reassign", {"assignee": f"person {number}"})).status == 200
+    return f"/tasks/{id}/logs"
+
+
 async def types(client: Client) -> str:
     return "/components"
 
@@ -167,6 +187,8 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/auth/api-keys": keys,
     "/components": types,
     "/templates": templates,
+    "/tasks": tasks,
+    "/tasks/{id}/logs": of_task,
     "/schedules": schedules,
     "/schedules/{id}/executions": of_schedule,
     "/events": events,
@@ -175,7 +197,7 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
 UNCOUNTED = {"/events", "/executions/{id}/history", "/webhooks/{id}/deliveries"}
 CURSORS_OF_NUMBERS = {
     *("/events", "/executions/{id}/history", "/executions/{id}/components", "/executions/{id}/logs"),
-    *("/workflows/{id}/versions", "/components", "/templates"),
+    *("/workflows/{id}/versions", "/components", "/templates", "/tasks/{id}/logs"),
 }
 
 

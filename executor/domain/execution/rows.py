@@ -11,6 +11,7 @@ from msgspec import Struct
 from executor.domain.aggregate import Aggregate, Row
 from executor.domain.events import Failure
 from executor.domain.execution.folds import evolve
+from executor.domain.execution.kept import KEEPER
 from executor.domain.execution.references import concurrency_of
 from executor.domain.execution.state import ComponentState, State, initial
 from executor.domain.secrets import redact, redact_json
@@ -219,5 +220,11 @@ def names(state: State) -> tuple[str, ...]:
 
 
 AGGREGATE: Aggregate[State] = Aggregate(
-    prefix="execution", initial=initial, evolve=evolve, rows=rows, names=names, kinds=(ExecutionRow, ComponentRow)
+    prefix="execution",
+    initial=initial,
+    evolve=evolve,
+    rows=rows,
+    names=names,
+    kinds=(ExecutionRow, ComponentRow),
+    keeper=KEEPER,
 )
