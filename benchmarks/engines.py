@@ -23,6 +23,7 @@ from executor.egress import Egress
 from executor.engine import Engine
 from executor.handle import handle
 from executor.ports import Metadata, Organization, Store
+from executor.queue import Queue
 from executor.sealing import Sealer, SecretKey
 from executor.tasks import Tasks
 from hub.aggregates import AGGREGATES
@@ -79,7 +80,10 @@ class Bench:
         ledger = self.store.ledgers.engines
         await ledger.leave_all()
         log, clock = self.store.log, self._clock
-        engine = Engine(clock.new_id(), log, self.store.reads, ledger, clock, self._attempts, self._consequences)
+        queue = Queue(self.store.reads, self.store.ledgers.organizations)
+        engine = Engine(
+            clock.new_id(), log, self.store.reads, ledger, clock, self._attempts, self._consequences, queue
+        )
         task = asyncio.create_task(engine.run())
         try:
             yield engine
