@@ -33,11 +33,12 @@ TICK: Final = 0.001
 
 
 class Step(NamedTuple):
-    """When one step began and ended, in seconds of the process's clock."""
+    """When one step began and ended, in seconds of the process's clock, and what its processor's time was then."""
 
     execution_id: str
     began: float
     ended: float
+    cpu: float
 
 
 class Timed(Component):
@@ -57,7 +58,7 @@ class Timed(Component):
         began = time.perf_counter()
         self.noticed(len(self.steps))
         output = Output({"number": context.config.get("number", 0), "is_done": True})
-        self.steps.append(Step(context.execution_id, began, time.perf_counter()))
+        self.steps.append(Step(context.execution_id, began, time.perf_counter(), time.process_time()))
         return output
 
 

@@ -1,5 +1,5 @@
 """What `steps.py` measures, each in a process of its own: `measures.py NAME ARGUMENTS`, these as a JSON list. Prints
-what was found as JSON; seconds and bytes."""
+what was found as JSON; seconds and bytes. On uvloop, as a hub runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any, Final
 
 import structlog
+import uvloop
 from engines import Bench, Step, holds, opened
 from shapes import LONG, fan, sequence, waiting
 
@@ -93,13 +94,12 @@ async def history(url: str, shape: str, points: list[int]) -> Result:
         await until_ended(bench, sequence(5, "timed"), 1)
         bench.timed.steps.clear()
         took = await until_ended(bench, LONG[shape](points[-1]), 1)
-        costs = [after.began - before.began for before, after in pairwise(bench.timed.steps)]
-        assert len(costs) == points[-1] - 1
-        return {"mean": took / points[-1], "costs": [median(around(costs, point)) for point in points]}
-
-
-def around(costs: list[float], point: int) -> list[float]:
-    return costs[max(0, point - AROUND) : point + AROUND]
+        steps = bench.timed.steps
+        assert len(steps) == points[-1]
+        spans = [steps[max(0, point - AROUND) : point + AROUND] for point in points]
+        costs = [median(after.began - before.began for before, after in pairwise(span)) for span in spans]
+        cpu = [(span[-1].cpu - span[0].cpu) / (len(span) - 1) for span in [*spans, steps]]
+        return {"costs": [*costs, took / len(steps)], "cpu": cpu}
 
 
 async def killed(url: str, shape: str, count: int) -> Result:
@@ -126,4 +126,4 @@ MEASURES: Final[dict[str, Callable[..., Awaitable[Result]]]] = {
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    print(json.dumps(asyncio.run(MEASURES[sys.argv[1]](*json.loads(sys.argv[2])))))
+    print(json.dumps(uvloop.run(MEASURES[sys.argv[1]](*json.loads(sys.argv[2])))))
