@@ -45,8 +45,9 @@ CARRIED: Final = (
 )
 """Everything but the log, which is carried event by event: names, rows and ledgers."""
 
-LEFT_BEHIND: Final = frozenset({"events", "meta", "engines", "leases", "task_leases"})
-"""The log itself, and what is true of one store only: its marks and epoch, who lives on it, who holds what in it."""
+LEFT_BEHIND: Final = frozenset({"events", "meta", "engines", "leases", "task_leases", "folds"})
+"""The log itself, and what is true of one store only: its marks and epoch, who lives on it, who holds what in it, and
+folds, which are kept again when they are needed."""
 
 
 class Scanned(Protocol):

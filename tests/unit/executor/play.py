@@ -228,6 +228,11 @@ class Play:
             and (connection.target in to if to is not None else connection.type is not ConnectionType.CONDITIONAL)
         )
 
+    def targets(self, id: str) -> list[str]:
+        """Where the component's connections lead."""
+        id = id.partition("@")[0]
+        return list(self.state.map.home[id].targets(id))
+
     def attempt(self, id: str) -> int:
         return self.state.components[id].attempt
 

@@ -188,7 +188,7 @@ class Director:
         return TimerDue(id, None, self.play.taken(id, (">", "?>"), self.targets(id)))
 
     def targets(self, id: str) -> list[str]:
-        return [target for target in self.play.state.map.targets(id) if self.data.draw(st.booleans())]
+        return [target for target in self.play.targets(id) if self.data.draw(st.booleans())]
 
 
 def directed(
@@ -355,15 +355,18 @@ class Oracle:
 
     def __init__(self, data: st.DataObject, definition: Definition) -> None:
         self.data, self.play = data, Play(definition)
-        self.known: dict[tuple[str, int], Any] = {}
+        self.known: dict[tuple[str, int], tuple[str, list[str], int]] = {}
 
-    def of(self, play: Play, id: str) -> Any:
+    def decided(self, play: Play, id: str) -> tuple[str, list[str], int]:
         draw, key = self.data.draw, (id, play.state.components[id].failures)
         if key not in self.known:
-            targets = [target for target in play.state.map.targets(id) if draw(st.booleans())]
+            targets = [target for target in play.targets(id) if draw(st.booleans())]
             kind = draw(st.sampled_from(["completed", "completed", "failed", "temporary", "timer", "signal"]))
             self.known[key] = kind, targets, draw(st.sampled_from([1, 30]))
-        kind, targets, seconds = self.known[key]
+        return self.known[key]
+
+    def of(self, play: Play, id: str) -> Any:
+        kind, targets, seconds = self.decided(play, id)
         match kind:
             case "completed":
                 return play.completed(id, output={id: seconds}, to=targets)
@@ -393,7 +396,7 @@ class Oracle:
         return TimerDue(id, None, play.taken(id, (">", "?>"), self.known_targets(play, id)))
 
     def known_targets(self, play: Play, id: str) -> list[str]:
-        return list(self.known[id, play.state.components[id].failures][1])
+        return self.decided(play, id)[1]
 
 
 def outcome(play: Play) -> Any:
