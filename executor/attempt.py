@@ -76,6 +76,10 @@ class Attempts:
         self._agents = agents
         self._workflows = workflows
 
+    def is_instant(self, state: State, key: str) -> bool:
+        type = state.components[key].type
+        return type in self._registry and self._registry[type].is_instant
+
     async def attempt(self, state: State, key: str) -> Input:
         """What comes of the component that `state` says is running. Raises only `CancelledError`."""
         known, opened = state.components[key], set[str]()

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
+from msgspec.json import encode
 
 from executor.attempt import Attempts
 from executor.consequences import Consequences
 from executor.domain.errors import Stale, Unavailable
 from executor.domain.events import Event
 from executor.domain.events import execution as events
-from executor.domain.execution.decide import decide_advance, decide_claim
-from executor.domain.execution.inputs import Input, Suspended
+from executor.domain.execution.decide import advance, claim
+from executor.domain.execution.decision import Decision
+from executor.domain.execution.inputs import Completed, Input, Suspended
 from executor.domain.execution.queue import Slots
 from executor.domain.execution.state import State
 from executor.domain.values import ExecutionStatus, Instant, seconds_between
@@ -39,6 +42,9 @@ LEAVE_GRACE_SECONDS = 5.0
 """The same for a run that this engine lets go of, such as at its end."""
 KEPT_EVENTS = 256
 """After how many events of a run its fold is kept again; a fourth of them is enough where it parks."""
+_AT_ONCE_EVENTS = 256
+_AT_ONCE_BYTES = 1024 * 1024
+_AT_ONCE_SECONDS = 0.02
 _STORE_RETRY_SECONDS = 0.5
 
 
@@ -75,6 +81,7 @@ class Run:
         self._version = 0
         self._epoch = 0
         self._kept = 0
+        self._decided = -1
         self._seen = 0
         self._mailbox: list[Input] = []
         self._wake = asyncio.Event()
@@ -119,14 +126,15 @@ class Run:
             return True
         if self._state.holder not in (None, self._engine, self._former):
             return False
-        decided = decide_claim(self._state, self._engine, self._clock.now(), self._slots)
-        if not decided:
+        decision = claim(self._state, self._engine, self._clock.now(), self._slots)
+        if decision is None:
             return False
+        await self._at_once(decision)
         try:
-            await self._append(decided)
+            await self._append(decision.events)
         except (Conflict, NameTaken):
             return False
-        self._start(decided)
+        self._start(decision.events)
         return True
 
     def _is_due(self) -> bool:
@@ -141,20 +149,50 @@ class Run:
         now = self._clock.now()
         taken, self._mailbox = self._mailbox, []
         inputs = [*taken, *self._due(now)]
-        decided = decide_advance(self._state, self._epoch, inputs, now, may_start=self._may_start)
-        if decided:
-            opens = {it.signal: it.opens for it in taken if isinstance(it, Suspended) and it.signal and it.opens}
-            try:
-                await self._append(decided, opens)
-            except Conflict as conflict:
-                self._mailbox = taken + self._mailbox
-                self._seen = max(self._seen, conflict.actual)
+        if inputs or self._is_new(now):
+            decision = advance(self._state, self._epoch, inputs, now, may_start=self._may_start)
+            if decision is not None and decision.events and not await self._record(decision, taken):
                 return True
-            self._start(decided)
-            await self._keep(KEPT_EVENTS)
+            self._decided = self._version
         if self._state.is_ended or not (self._may_start or self._state.running):
             return False
         return bool(self._mailbox) or self._is_called() or await self._wait()
+
+    def _is_new(self, now: Instant) -> bool:
+        """Since this run was last decided on, others have appended to it, or a time has come."""
+        at = self._state.due_at
+        return self._decided != self._version or (at is not None and at <= now)
+
+    async def _record(self, decision: Decision, taken: list[Input]) -> bool:
+        """Appends what was decided and starts what has begun; False where the stream has moved meanwhile."""
+        opens = {it.signal: it.opens for it in taken if isinstance(it, Suspended) and it.signal and it.opens}
+        await self._at_once(decision)
+        try:
+            await self._append(decision.events, opens)
+        except Conflict as conflict:
+            self._mailbox = taken + self._mailbox
+            self._seen = max(self._seen, conflict.actual)
+            return False
+        self._start(decision.events)
+        await self._keep(KEPT_EVENTS)
+        return True
+
+    async def _at_once(self, decision: Decision) -> None:
+        """Goes on with what needs nobody to wait for it: instant components that have begun, and the turns of loops.
+        What is left is for a later append, so that none grows without bound or keeps others waiting."""
+        seen, size, until = 0, 0, time.monotonic() + _AT_ONCE_SECONDS
+        while len(decision.events) < _AT_ONCE_EVENTS and size < _AT_ONCE_BYTES and time.monotonic() < until:
+            fresh, seen = decision.events[seen:], len(decision.events)
+            begun = [event.key for event in fresh if isinstance(event, events.ComponentStarted)]
+            state = decision.state
+            inputs = [] if state.is_paused or state.is_ended else self._attempts.due_inside(state)
+            for key in begun:
+                if key in state.running and self._attempts.is_instant(state, key):
+                    inputs.append(await self._attempts.attempt(state, key))
+            if not inputs:
+                return
+            size += sum(len(encode(each.output)) for each in inputs if isinstance(each, Completed))
+            decision.go_on(inputs)
 
     def _is_called(self) -> bool:
         """There is more to decide at once."""
@@ -222,9 +260,10 @@ class Run:
     def _start(self, decided: Sequence[Event]) -> None:
         """Runs what was just recorded as started, each beside the others."""
         for event in decided:
-            if isinstance(event, events.ComponentStarted) and event.key in self._state.running:
+            if isinstance(event, events.ComponentStarted):
                 key = event.key
-                self._tasks[key] = asyncio.create_task(self._perform(key), name=f"component {self.id}/{key}")
+                if key in self._state.running and key not in self._tasks:
+                    self._tasks[key] = asyncio.create_task(self._perform(key), name=f"component {self.id}/{key}")
             elif isinstance(event, events.ComponentCancelled) and not self._state.is_ended:
                 self._stop(event.key)
 

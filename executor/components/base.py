@@ -100,9 +100,10 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 class Component(ABC):
-    """`goes_outside` ones are given secrets in clear, and those that `passes_secrets` as they are sealed; others may
-    not have any. `default_timeout` (seconds) bounds an attempt where the definition
-    does not."""
+    """One that `is_instant` answers from its config alone, at once and without any effect: it runs before its start
+    is on the disk, and both are recorded together. `goes_outside` ones are given secrets in clear, and those that
+    `passes_secrets` as they are sealed; others may not have any. `default_timeout` (seconds) bounds an attempt where
+    the definition does not."""
 
     type: ClassVar[str]
     name: ClassVar[str]
@@ -113,6 +114,7 @@ class Component(ABC):
     goes_outside: ClassVar[bool] = False
     passes_secrets: ClassVar[bool] = False
     default_timeout: ClassVar[float | None] = None
+    is_instant: ClassVar[bool] = False
 
     def faults(self, config: dict[str, Any]) -> Iterable[tuple[str, str]]:
         """What is wrong with a config beyond its schema: a path in it, and why. It may break the schema too."""

@@ -13,6 +13,7 @@ class Condition(Component):
     name = "Condition"
     description = "Evaluates CEL to true or false; connections from it say `output.result` or `!output.result`."
     category = "control"
+    is_instant = True
     config_schema = config_of({"expression": EXPRESSION}, "expression")
     output_schema: ClassVar = {
         "type": "object",

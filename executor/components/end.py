@@ -12,6 +12,7 @@ class End(Component):
     name = "End"
     description = "A result of the execution; the outputs of all ends that completed are merged."
     category = "control"
+    is_instant = True
     config_schema = config_of({"output": {"type": "object", "default": {}}})
     output_schema: ClassVar = {"type": "object"}
 

@@ -16,6 +16,7 @@ class Log(Component):
     name = "Log"
     description = "Writes a line to the execution's log."
     category = "observability"
+    is_instant = True
     config_schema = config_of(
         {
             "level": {"type": "string", "enum": [level.value for level in LogLevel], "default": "info"},

@@ -12,6 +12,7 @@ class Start(Component):
     name = "Start"
     description = "Where an execution begins; its output is the execution's parameters."
     category = "control"
+    is_instant = True
     config_schema = config_of({"trigger_type": {"type": "string", "maxLength": 64, "default": "manual"}})
     output_schema: ClassVar = {"type": "object"}
 

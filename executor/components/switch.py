@@ -15,6 +15,7 @@ class Switch(Component):
     name = "Switch"
     description = "Names the first of its cases whose CEL is true; connections from it say `output.case == 'name'`."
     category = "control"
+    is_instant = True
     config_schema = config_of(
         {
             "cases": {

@@ -11,6 +11,7 @@ class Transform(Component):
     name = "Transform"
     description = "Makes a value: `output` is a mapping with references, `expression` is CEL."
     category = "data"
+    is_instant = True
     config_schema = config_of(
         {"output": {"type": "object"}, "expression": EXPRESSION}, minProperties=1, maxProperties=1
     )

@@ -212,7 +212,7 @@ async def test_a_claim_that_was_decided_before_a_pause_is_refused_after_it(stage
 
 
 class Picky:
-    """The log, which takes no results while it is picky."""
+    """The log, which lets nobody wait while it is picky."""
 
     def __init__(self, inner: EventLog) -> None:
         self._inner, self.is_picky = inner, True
@@ -222,7 +222,7 @@ class Picky:
 
     async def append(self, streams: Sequence[StreamAppend], metadata: Metadata) -> tuple[Appended, ...]:
         types = {event.event.type for part in streams for event in part.events}
-        if self.is_picky and "component.completed" in types:
+        if self.is_picky and "timer.scheduled" in types:
             raise Unstorable("a number out of range")
         return await self._inner.append(streams, metadata)
 
@@ -235,7 +235,7 @@ async def test_a_run_that_the_store_does_not_take_is_tried_again_more_and_more_r
     log = Picky(stage.store.log)
     with capture_logs() as logs:
         async with stage.running(log=log):
-            id = await stage.create(workflow())
+            id = await stage.create(workflow(step("nap", "wait", config={"seconds": 0})))
             await stage.happening(id, "execution.reclaimed", 4)
             log.is_picky = False
             assert (await stage.ended(id)).status == "completed"
@@ -249,7 +249,7 @@ async def test_a_broken_run_keeps_no_engine_from_leaving(stage: Stage, monkeypat
     monkeypatch.setattr("executor.engine._RETRY_SECONDS", 3600.0)
     with capture_logs() as logs:
         task = asyncio.create_task(stage.engine("one", log=Picky(stage.store.log), grace_seconds=PATIENCE).run())
-        id = await stage.create(workflow())
+        id = await stage.create(workflow(step("nap", "wait", config={"seconds": 0})))
         async with asyncio.timeout(PATIENCE):
             while not any(each["event"] == "run.broke" for each in logs):
                 await asyncio.sleep(0)

@@ -61,14 +61,28 @@ def decide_create(state: State, creation: Creation, now: Instant) -> list[Event]
 
 
 def decide_claim(state: State, engine: str, now: Instant, slots: Slots | None = NO_SLOTS) -> list[Event]:
+    """The events of `claim`."""
+    decision = claim(state, engine, now, slots)
+    return decision.events if decision is not None else []
+
+
+def decide_advance(
+    state: State, epoch: int, inputs: Sequence[Input], now: Instant, *, may_start: bool = True
+) -> list[Event]:
+    """The events of `advance`. Raises `Stale`."""
+    decision = advance(state, epoch, inputs, now, may_start=may_start)
+    return decision.events if decision is not None else []
+
+
+def claim(state: State, engine: str, now: Instant, slots: Slots | None = NO_SLOTS) -> Decision | None:
     """An engine takes the run: the next epoch, and whatever can start at once. A run that waited for longer than it
     may has failed. `slots` are the places that one in the queue gets; without them it is not its turn."""
     if state.is_ended or state.is_paused or state.status is None:
-        return []
+        return None
     decision = Decision(state, now)
     if state.queue_deadline is not None and state.queue_deadline <= now:
         decision.end_failed(_waited_too_long(state))
-        return decision.events
+        return decision
     facts = decision.facts() | {
         "status": ExecutionStatus.RUNNING,
         "started_at": state.started_at or now,
@@ -76,35 +90,33 @@ def decide_claim(state: State, engine: str, now: Instant, slots: Slots | None = 
     }
     if state.started_at is None:
         if slots is None and state.is_in_queue:
-            return []
+            return None
         slots = slots or NO_SLOTS
         facts |= {"slot": slots[0], "concurrency_slot": slots[1]}
         decision.emit(events.ExecutionStarted(**facts, engine=engine, epoch=state.epoch + 1))
     else:
         decision.emit(events.ExecutionReclaimed(**facts, engine=engine, epoch=state.epoch + 1))
     decision.advance()
-    return decision.events
+    return decision
 
 
-def decide_advance(
+def advance(
     state: State, epoch: int, inputs: Sequence[Input], now: Instant, *, may_start: bool = True
-) -> list[Event]:
+) -> Decision | None:
     """What follows from what arrived. Late results of a run that has ended change nothing.
 
     An owner that is about to leave may start nothing: what is ready stays so, for the next owner to start.
     Raises `Stale` for another epoch or attempt than the run's: who says so no longer owns it.
     """
     if state.is_ended:
-        return []
+        return None
     if state.started_at is None:
         raise Stale("the run has not started since it was retried")
     if state.epoch != epoch:
         raise Stale(f"the run is at epoch {state.epoch}, not {epoch}")
     decision = Decision(state, now, may_start)
-    for input in inputs:
-        decision.take(input)
-    decision.advance()
-    return decision.events
+    decision.go_on(inputs)
+    return decision
 
 
 def is_due(state: State, now: Instant) -> bool:

@@ -68,6 +68,12 @@ class Decision:
         run = self.state.run
         apply(self.state, event, Stamp(self.now, run.organization_id, run.id, self.state.version + 1))
 
+    def go_on(self, inputs: Sequence[Input]) -> None:
+        """Takes what arrived, and goes on as far as the rules lead."""
+        for input in inputs:
+            self.take(input)
+        self.advance()
+
     # what every event says
 
     def facts(self) -> dict[str, Any]:

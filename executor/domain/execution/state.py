@@ -7,7 +7,6 @@ That one rule serves forks, joins, choices, merges, and error connections.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -384,6 +383,9 @@ _COPIED: Final = (
 )
 
 
+_SHARED: Final = tuple(name for name in State.__slots__ if name not in (*_COPIED, "touched"))
+
+
 def output_key(loop: str, index: int) -> str:
     return f"{loop}#{index}"
 
@@ -394,8 +396,11 @@ def initial() -> State:
 
 def copied(state: State) -> State:
     """A state of its own to fold into, with nothing touched yet."""
-    draft = copy.copy(state)
+    draft = State.__new__(State)
+    for name in _SHARED:
+        setattr(draft, name, getattr(state, name))
     for name in _COPIED:
-        setattr(draft, name, getattr(state, name).copy())
+        held = getattr(state, name)
+        setattr(draft, name, held.copy() if held else type(held)())
     draft.touched = {}
     return draft
