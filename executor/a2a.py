@@ -62,7 +62,7 @@ class RpcError(ComponentError):
 
     def __init__(self, name: str, code: Any, message: Any) -> None:
         is_temporary = code in (_INTERNAL_ERROR, _TASK_NOT_FOUND)
-        text = f"the agent '{name}' answered with the error {code}: {str(message)[:2000]}"
+        text = f"the agent '{name}' answered with the error {code}: {message}"
         super().__init__(text, temporary=is_temporary)
         self.rpc_code = code
 
@@ -222,7 +222,7 @@ def _ended(wire: Wire, task: dict[str, Any]) -> Any:
     parts = said.get("parts") if isinstance(said, dict) else None
     if state != "completed":
         why = answer_of(parts)
-        text = f": {str(why)[:2000]}" if why is not None else ""
+        text = f": {why}" if why is not None else ""
         raise wire.fails(f"did not complete its task, which is {state}{text}")
     artifacts = task.get("artifacts")
     made = [each.get("parts") for each in artifacts if isinstance(each, dict)] if isinstance(artifacts, list) else []

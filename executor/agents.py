@@ -13,7 +13,7 @@ from executor.domain.errors import Unavailable
 from executor.domain.secrets import REDACTED
 from executor.ports import Callee, Eq, FindAgent, In, Reads, RowQuery
 from executor.sealing import Unsealable
-from executor.secrets import Opener
+from executor.secrets import Opener, forms_of
 
 _THERE: Final = (str(AgentStatus.ACTIVE), str(AgentStatus.INACTIVE))
 
@@ -67,7 +67,7 @@ class AgentDirectory:
                 raise ComponentError(f"agents cannot be looked up for now: {error}", temporary=True) from None
             except Unsealable as error:
                 raise ComponentError(f"the agent's credential cannot be opened: {error}") from None
-            opened.update([secret] if secret else [])
+            opened.update(forms_of(secret))
             return callee
 
         return find

@@ -13,7 +13,6 @@ from executor.ports import Callee
 
 MAX_BYTES: Final = 2 * 1024 * 1024
 _TEMPORARY: Final = frozenset({408, 425, 429})
-_SHOWN: Final = 2000
 
 
 class Refused(ComponentError):
@@ -62,7 +61,7 @@ class Wire:
         except EgressFailed as error:
             raise self.fails(f"cannot be reached: {error}", temporary=True) from None
         if not 200 <= reply.status < 300:
-            details = {"status": reply.status, "body": reply.body.decode("utf-8", "replace")[:_SHOWN]}
+            details = {"status": reply.status, "body": reply.body.decode("utf-8", "replace")}
             raise Refused(f"the agent '{self.callee.name}' answered {reply.status}", reply.status, details)
         if reply.truncated:
             raise self.fails(f"answered more than {MAX_BYTES} bytes", code="OUTPUT_TOO_LARGE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from typing import Any, NamedTuple
 
 import msgspec
@@ -49,6 +50,7 @@ from executor.domain.references import resolve
 from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, Instant, is_deep, plus, split_key
 from executor.egress import Egress
+from executor.excerpts import LONGEST_LINE, LONGEST_MESSAGE, cut, shortened
 from executor.expressions import ExpressionError, is_true
 from executor.ports import AgentsOf, WorkflowsOf
 from executor.sealing import Unsealable
@@ -217,19 +219,23 @@ class Attempts:
             taken = taken_on_completion(state, known.key, value)
         except ExpressionError as error:
             raise ComponentError(str(error)) from None
-        logs = tuple(line._replace(message=redact(line.message, opened)) for line in answer.logs)
+        logs = tuple(line._replace(message=cut(redact(line.message, opened), LONGEST_LINE)) for line in answer.logs)
         return Completed(known.key, known.attempt, value, taken, logs)
 
     def _crashed(self, state: State, known: ComponentState, opened: set[str]) -> Failed:
         """Of an exception that is being handled."""
-        _logger.exception(
-            "component.crashed", execution_id=state.run.id, component_id=known.id, component_type=known.type
+        _logger.error(
+            "component.crashed",
+            execution_id=state.run.id,
+            component_id=known.id,
+            component_type=known.type,
+            exception=redact(traceback.format_exc(), opened),
         )
         return self._failed(state, known, ComponentError(f"the component '{known.type}' crashed"), opened)
 
     def _failed(self, state: State, known: ComponentState, error: ComponentError, opened: set[str]) -> Failed:
-        message = redact(error.message, opened)
-        details = None if is_deep(error.details) else redact(error.details, opened)
+        message = cut(redact(error.message, opened), LONGEST_MESSAGE)
+        details = None if is_deep(error.details) else shortened(redact(error.details, opened))
         failure = Failure(code=error.code, message=message, component_id=known.id, details=details)
         return Failed(
             known.key,

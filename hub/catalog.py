@@ -13,6 +13,7 @@ from executor.definitions.filling import given_problems, sample, schema_of, valu
 from executor.definitions.validate import examine
 from executor.domain.errors import Code, Invalid, NotFound, Problem
 from executor.domain.events.template import Template
+from executor.domain.secrets import redact
 from executor.domain.template import Kept, TemplateRow
 from executor.domain.values import Instant, derived_id, is_ulid
 from executor.domain.workflow import WorkflowRow
@@ -64,6 +65,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     def shown(self, usage_count: int, kind: type[TemplateSummary] = TemplateSummary) -> TemplateSummary:
         fields = msgspec.structs.asdict(self.template) | msgspec.structs.asdict(self.kept)
         fields |= {"id": self.id, "is_shipped": self.is_shipped, "usage_count": usage_count}
+        fields["workflow_definition"] = redact(self.template.workflow_definition)
         return kind(**{name: fields[name] for name in kind.__struct_fields__})
 
 

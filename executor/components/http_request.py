@@ -118,7 +118,7 @@ def _checked(config: dict[str, Any], reply: Reply) -> dict[str, Any]:
     raise ComponentError(
         f"the server answered {reply.status}",
         temporary=reply.status in _TEMPORARY or reply.status >= 500,
-        details={"status": reply.status, "body": _shown(output["body"])},
+        details={"status": reply.status, "body": output["body"]},
     )
 
 
@@ -141,9 +141,3 @@ def _body(reply: Reply) -> Any:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
     return reply.body.decode("utf-8", "replace")
-
-
-def _shown(body: Any) -> Any:
-    """As much of an unexpected answer as helps to see why."""
-    text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
-    return body if len(text) <= 2000 else text[:2000]

@@ -17,6 +17,7 @@ from executor.domain.definition import Definition
 from executor.domain.errors import NotFound, ResourceConflict
 from executor.domain.events import Event, Fact, Stamp
 from executor.domain.events import workflow as events
+from executor.domain.secrets import redact_json
 from executor.domain.values import DEFAULT_PRIORITY, Instant, WorkflowStatus
 
 _EMPTY = Definition(components=())
@@ -244,9 +245,15 @@ def view(state: State) -> WorkflowView:
 
 
 def shown(definition: Definition, written: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The definition as JSON: as it was written, else the graph without the optional fields that nobody set."""
-    if written is not None:
-        return written
+    """The definition as JSON, its credentials hidden: as it was written, else the graph without the optional fields
+    that nobody set."""
+    encoded = msgspec.json.encode(whole(definition) if written is None else written)
+    hidden: dict[str, Any] = msgspec.json.decode(redact_json(encoded))
+    return hidden
+
+
+def whole(definition: Definition) -> dict[str, Any]:
+    """The graph as JSON, with what is sealed in it."""
     raw: dict[str, Any] = msgspec.to_builtins(definition)
     raw["components"] = [_set_fields(component) for component in raw["components"]]
     raw["connections"] = [_set_fields(connection) for connection in raw["connections"]]

@@ -15,6 +15,7 @@ from executor.handle import Decide, handle
 from executor.ports import Appended, NameTaken
 from hub import catalog
 from hub.catalog import Entry, TemplateView, entries, entry, usage_count
+from hub.definitions import sealed_definition
 from hub.envelope import Answer
 from hub.errors import Forbidden
 from hub.operation import Call, NoBody, Resource
@@ -67,12 +68,18 @@ async def inspect(hub: Services, fields: dict[str, Any]) -> list[Problem]:
 async def create(call: Call[Template, NoQuery]) -> Answer:
     """Add a template."""
     catalog.check(call.body, call.hub.registry)
+    definition, problems = await sealed_definition(
+        call.hub, call.organization_id, call.body.workflow_definition, field="workflow_definition"
+    )
+    if problems:
+        raise Invalid(problems)
+    template = structs.replace(call.body, workflow_definition=definition)
     own = [each for each in await entries(call.hub.store.reads, call.organization_id) if not each.is_shipped]
     if len(own) >= catalog.MOST_TEMPLATES:
         raise ResourceConflict(f"an organization has at most {catalog.MOST_TEMPLATES} templates; delete one")
     id = call.hub.clock.new_id()
     try:
-        await _decided(call, id, lambda state: domain.decide_create(state, call.body))
+        await _decided(call, id, lambda state: domain.decide_create(state, template))
     except NameTaken:
         raise ResourceConflict(f"there is a template named '{call.body.name}' already", "name") from None
     return Answer(await _whole(call, id), "Template created")

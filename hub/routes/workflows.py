@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from executor.definitions.report import Report
-from executor.definitions.validate import compile_definition, examine, form_of
+from executor.definitions.validate import examine
 from executor.domain import workflow
 from executor.domain.errors import Code, Invalid, Problem, ResourceConflict
+from executor.domain.events import Event
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import LIVE_STATUSES, Instant, WorkflowStatus
 from executor.domain.workflow import Change, State, WorkflowRow, WorkflowSummary, WorkflowView
@@ -18,6 +21,7 @@ from executor.handle import Decide, handle
 from executor.ports import Appended, Contains, Eq, ExecutionStats, HasAll, In, NameTaken, Order, RowQuery, Where
 from hub.agents.names import agents_named
 from hub.auth.principal import Principal
+from hub.definitions import compiled
 from hub.envelope import Answer
 from hub.executions import cancel_if_live
 from hub.lookups import workflow_row
@@ -106,11 +110,12 @@ async def create(call: Call[CreateWorkflow, NoQuery]) -> Answer:
 
 async def create_workflow(call: Call[Any, Any], body: CreateWorkflow, template_id: str | None = None) -> Answer:
     """A new workflow, shown. Raises `Invalid`, and `ResourceConflict` where its name is taken."""
+    from_template = template_id is not None
     id = call.hub.clock.new_id()
     change = Change(
         name=body.name,
         description=body.description,
-        **await _definition(call, body.definition),
+        **await compiled(call.hub, call.organization_id, body.definition, keeps_sealed=from_template),
         category=body.category,
         tags=body.tags,
         priority=priority_of(body.priority),
@@ -181,19 +186,39 @@ async def diff(call: Call[NoBody, Span]) -> Answer:
 @RESOURCE.route("PUT", "/workflows/{id}", needs="workflow.write", body=UpdateWorkflow, inspect=inspect)
 async def update(call: Call[UpdateWorkflow, NoQuery]) -> Answer:
     """Change a workflow."""
-    body = call.body
-    await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
-    change = Change(
+    body, id = call.body, call.path["id"]
+    await workflow_row(call.hub.store.reads, id, call.organization_id)
+    name = "" if body.name is UNSET else body.name
+    while True:
+        former, _ = await call.hub.store.log.load(f"workflow:{id}")
+        change = await _change(call, former)
+        with contextlib.suppress(_Moved):
+            done = await _decided(call, id, partial(_decide_update, former=former, change=change), name)
+            return Answer(_shown(done.state, call.principal), "Workflow updated successfully")
+
+
+class _Moved(Exception):
+    """The workflow has another definition than the one whose credentials a change keeps."""
+
+
+def _decide_update(state: State, former: State, change: Change) -> list[Event]:
+    if change.definition is not UNSET and state.version != former.version:
+        raise _Moved
+    return workflow.decide_update(state, change)
+
+
+async def _change(call: Call[UpdateWorkflow, NoQuery], former: State) -> Change:
+    body, definition = call.body, dict[str, Any]()
+    if body.definition is not UNSET:
+        definition = await compiled(call.hub, call.organization_id, body.definition, former)
+    return Change(
         name=body.name,
         description=body.description,
-        **({} if body.definition is UNSET else await _definition(call, body.definition)),
+        **definition,
         category=body.category,
         tags=body.tags,
         priority=UNSET if body.priority is UNSET else priority_of(body.priority),
     )
-    name = "" if body.name is UNSET else body.name
-    done = await _decided(call, call.path["id"], lambda state: workflow.decide_update(state, change), name)
-    return Answer(_shown(done.state, call.principal), "Workflow updated successfully")
 
 
 @RESOURCE.route("DELETE", "/workflows/{id}", needs="workflow.write", query=DeleteWorkflow)
@@ -241,13 +266,6 @@ async def deactivate(call: Call[NoBody, NoQuery]) -> Answer:
 async def archive(call: Call[NoBody, NoQuery]) -> Answer:
     """Archive a workflow: it can neither run nor change until it is activated."""
     return await _move(call, workflow.decide_archive, "Workflow archived")
-
-
-async def _definition(call: Call[Any, Any], raw: dict[str, Any]) -> dict[str, Any]:
-    """What a change says of a definition in any form: its graph, and how it was written. Raises `Invalid`."""
-    agent_named = await agents_named(call.hub.store.reads, call.organization_id, raw)
-    graph = compile_definition(raw, call.hub.registry, agent_named=agent_named)
-    return {"definition": graph, "written": None if form_of(raw) is None else raw}
 
 
 async def _move(call: Call[NoBody, NoQuery], decide: Decide, message: str) -> Answer:
