@@ -22,6 +22,8 @@ import uvloop
 from engines import Bench, Step, holds, opened
 from shapes import LONG, fan, sequence, waiting
 
+from executor.engine import Engine
+
 AROUND: Final = 50
 """Steps before and behind a point of the history that say what a step costs there."""
 PATIENCE: Final = 120
@@ -62,16 +64,20 @@ def gaps(steps: Iterable[Step]) -> list[float]:
 async def memory(url: str, count: int) -> Result:
     async with opened(url) as bench, bench.running() as engine:
         await until_ended(bench, sequence(5, "timed"), 1)
-        definition, before, empty = bench.compiled(waiting()), bench.store.log.head, resident()
-        start = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(bench.happening("timer.scheduled", count, before))
-            await bench.create_many(definition, count)
-            created = time.perf_counter() - start
-        while engine.owned:
-            await asyncio.sleep(0)
-        parked = time.perf_counter() - start
-        return {"empty": empty, "full": resident(), "created": created, "parked": parked}
+        empty, start = resident(), time.perf_counter()
+        await until_parked(bench, engine, count // 2)
+        half = resident()
+        await until_parked(bench, engine, count - count // 2)
+        return {"empty": empty, "half": half, "full": resident(), "took": time.perf_counter() - start}
+
+
+async def until_parked(bench: Bench, engine: Engine, count: int) -> None:
+    definition, before = bench.compiled(waiting()), bench.store.log.head
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bench.happening("timer.scheduled", count, before))
+        group.create_task(bench.create_many(definition, count))
+    while engine.owned:
+        await asyncio.sleep(0)
 
 
 def resident() -> int:
