@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -61,8 +61,9 @@ def _of(text: str, level: str = "info", *fields: str) -> _Line:
     return line
 
 
+WRITTEN: Final = "log.written"
 _LINES: dict[str, _Line] = {
-    "log.written": lambda data: (data.level, data.message, data.metadata or {}),
+    WRITTEN: lambda data: (data.level, data.message, data.metadata or {}),
     "execution.created": _of("Execution created"),
     "execution.started": _of("Execution started"),
     "execution.reclaimed": _of("Execution taken over by another engine", "warning"),
@@ -87,6 +88,11 @@ _LINES: dict[str, _Line] = {
     "iteration.completed": _of("Iteration completed", "debug", "index"),
     "iteration.failed": _of("Iteration failed", "warning", "index"),
 }
+
+
+def levels() -> dict[str, str]:
+    """The level of the line of each type, but of those that components write."""
+    return {type: line(_Data())[0] for type, line in _LINES.items() if type != WRITTEN}
 
 
 def log_entry(recorded: Recorded) -> LogEntry | None:

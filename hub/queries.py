@@ -121,16 +121,26 @@ async def page_of(
 
 def sliced(found: Sequence[Any], paging: Paging) -> tuple[list[Any], Page]:
     """One page of a list that is in memory; its cursor is an offset."""
+    start, end = span_of(paging)
+    return list(found[start:end]), page_in(len(found), paging)
+
+
+def span_of(paging: Paging) -> tuple[int, int]:
+    """From which number to which, of a list whose cursor is an offset."""
     start = paging.offset
     if paging.cursor is not None:
         (start,) = decode_cursor(paging.cursor, int)
-    end = start + paging.limit
-    has_more = end < len(found)
-    page = Page(
-        total_count=len(found),
+    return start, start + paging.limit
+
+
+def page_in(count: int, paging: Paging) -> Page:
+    """The page that `span_of` says, of so many."""
+    start, end = span_of(paging)
+    has_more = end < count
+    return Page(
+        total_count=count,
         limit=paging.limit,
         offset=start,
         has_more=has_more,
         next_cursor=encode_cursor([end]) if has_more else None,
     )
-    return list(found[start:end]), page

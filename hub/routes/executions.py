@@ -15,13 +15,13 @@ from executor.domain.execution.rows import ComponentRow, ComponentView, Executio
 from executor.domain.values import ComponentStatus, ExecutionStatus, Instant, LogLevel, seconds_between
 from executor.ports import Eq, EventQuery, HasAll, Order, Range, Reads, Recorded, RowQuery, Where
 from hub.envelope import Answer, Page
+from hub.execution_logs import Asked, lines
 from hub.executions import execute, queue_position
-from hub.logs import log_entry
 from hub.lookups import kept_execution, workflow_row
 from hub.messages import event_json
 from hub.operation import Call, NoBody, Resource
 from hub.priorities import PriorityValue, priority_of
-from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of, sliced
+from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_in, page_of, sliced, span_of
 from hub.queue import estimated_duration
 from hub.routes.workflows import Tags
 from hub.times import TimeValue, time_of
@@ -80,8 +80,11 @@ class ListComponents(Paging, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ListLogs(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lines of this very level. `iteration` is the path of the indices of the loops around, such as `3.0`."""
+
     level: LogLevel | None = None
     component_id: str | None = None
+    iteration: str | None = None
     order: Literal["asc", "desc"] = "asc"
 
 
@@ -229,19 +232,17 @@ async def history(call: Call[NoBody, Paging]) -> Answer:
 
 @RESOURCE.route("GET", "/executions/{id}/logs", needs="execution.read", query=ListLogs)
 async def logs(call: Call[NoBody, ListLogs]) -> Answer:
-    """List the log of an execution: what its components wrote, and what happened to it."""
+    """List the log of an execution: what its components wrote, and what happened to it and to its tasks."""
     query = call.query
     row = await kept_execution(call.hub.store, call.path["id"], call.organization_id)
-    entries = [log_entry(recorded) for recorded in await call.hub.store.log.stream(f"execution:{row.id}")]
-    kept = [
-        entry
-        for entry in entries
-        if entry is not None
-        and (query.level is None or entry.level == query.level)
-        and (query.component_id is None or entry.component_id == query.component_id)
-    ]
-    shown, page = sliced(kept if query.order == "asc" else kept[::-1], query)
-    return Answer(shown, page=page)
+    asked = Asked(
+        level=query.level,
+        component_id=query.component_id,
+        iteration=query.iteration,
+        newest_first=query.order == "desc",
+    )
+    shown, count = await lines(call.hub.store.log, row.id, call.organization_id, asked, *span_of(query))
+    return Answer(shown, page=page_in(count, query))
 
 
 async def _events_of(

@@ -17,6 +17,7 @@ class _Data(Struct, frozen=True, kw_only=True):
     """What a line needs of any event of a task."""
 
     component_id: str | None = None
+    iteration: str = ""
     assignee: str | None = None
     former_assignee: str | None = None
     assigned_by: str | None = None
@@ -64,13 +65,19 @@ def _why(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
+def task_levels() -> dict[str, str]:
+    """The level of the line of each type."""
+    return {type: line.level for type, line in _LINES.items()}
+
+
 def task_log_entry(recorded: Recorded) -> LogEntry | None:
     """The line of an event of a task; None for one that was archived."""
     line = _LINES.get(recorded.type)
     if line is None or not recorded.data:
         return None
     data = msgspec.json.decode(redact_json(recorded.data), type=_Data)
-    metadata: dict[str, Any] = {name: getattr(data, name) for name in line.fields}
+    metadata: dict[str, Any] = {"iteration": data.iteration} if data.iteration else {}
+    metadata |= {name: getattr(data, name) for name in line.fields}
     return LogEntry(
         timestamp=recorded.time,
         level=line.level,

@@ -238,6 +238,44 @@ async def test_logs_filter_by_level_component_and_order(admin: Client) -> None:
     assert (await admin.get(path, level="fatal")).fields == ["level"]
 
 
+async def test_logs_tell_of_tasks_and_of_single_iterations(admin: Client) -> None:
+    config = {"title": "Approve", "candidates": ["ada"]}
+    say = {"id": "say", "type": "log", "config": {"message": "item ${item}", "level": "debug"}}
+    definition = {
+        "components": [
+            {"id": "start", "type": "start"},
+            {"id": "all", "type": "loop", "config": {"items": ["x", "y"], "body": {"components": [say]}}},
+            {"id": "ask", "type": "human_task", "config": config},
+        ],
+        "connections": [{"source": "start", "target": "all"}, {"source": "all", "target": "ask"}],
+    }
+    id = await admin.execution((await admin.workflow(definition))["id"])
+
+    async def task() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await admin.get("/tasks", execution_id=id)).data
+        return found
+
+    asked = (await until(task))[0]["id"]
+    for step, body in (("claim", {"assignee": "ada"}), ("start", {}), ("complete", {"output": 1})):
+        assert (await admin.post(f"/tasks/{asked}/{step}", body)).status == 200
+    await admin.ended(id)
+    path = f"/executions/{id}/logs"
+    of_task = [line for line in (await admin.get(path)).data if line["metadata"].get("task_id") == asked]
+    assert [line["message"] for line in of_task] == [
+        *("Task created", "Task assigned to ada", "Task started by ada", "Task completed"),
+    ]
+    assert {(line["component_id"], line["level"]) for line in of_task} == {("ask", "info")}
+    second = await admin.get(path, component_id="say", iteration="1")
+    assert [line["message"] for line in second.data] == ["Component started", "item y", "Component completed"]
+    assert {line["metadata"]["iteration"] for line in second.data} == {"1"}
+    written = await admin.get(path, level="debug", component_id="say")
+    assert [line["message"] for line in written.data] == ["item x", "item y"]
+    pages = [await admin.get(path, limit=3, offset=offset, order="desc") for offset in (0, 3)]
+    everything = (await admin.get(path, limit=1000)).data
+    assert [line for page in pages for line in page.data] == everything[::-1][:6]
+    assert pages[0].metadata["total_count"] == len(everything)
+
+
 async def test_a_failure_says_which_component_and_why(admin: Client) -> None:
     definition = {
         "components": [
