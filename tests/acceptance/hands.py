@@ -1,5 +1,5 @@
-"""Those outside whom runs wait for: they work, decide, signal, cancel, pause and resume, and go on in each life of
-the hub where they were cut off in the last."""
+"""Those outside whom runs wait for: they work, decide, signal, cancel, pause, resume and retry, and go on in each
+life of the hub where they were cut off in the last."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Hands:
         self.chance = chance
         self.signalled: set[str] = set()
         self.paused: set[str] = set()
+        self.lost = 0
 
     @contextlib.asynccontextmanager
     async def busy(self, client: Client) -> AsyncIterator[None]:
@@ -43,18 +44,21 @@ class Hands:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def work(self, client: Client) -> None:
-        """A worker that is sometimes not heard of again, and sometimes fails."""
+        """A worker that is sometimes not heard of again, at first for sure, and sometimes fails."""
         by = {"worker_id": f"worker-{self.chance.random()}"}
         wish = {"types": ["work"], "max": 10, "wait_seconds": 1} | self.chance.choice(({}, {"lease_seconds": 1}))
         claimed = await client.post("/tasks/claim", by | wish)
         for task in claimed.data:
             path = f"/tasks/{task['id']}"
-            match self.chance.choice(("done", "done", "done", "done", "fails", "lost")):
+            chosen = self.chance.choice(("done", "done", "done", "done", "fails", "lost")) if self.lost else "lost"
+            match chosen:
                 case "done":
                     self._may_be_late(await client.post(f"{path}/complete", by | {"output": task["input"]}))
                 case "fails":
                     failed = by | {"error": "not today", "retryable": True}
                     self._may_be_late(await client.post(f"{path}/fail", failed))
+                case "lost":
+                    self.lost += 1
 
     async def decide(self, client: Client) -> None:
         for task in (await client.get("/tasks", kind="human", status="pending", limit=100)).data:
@@ -63,7 +67,7 @@ class Hands:
     async def tend(self, client: Client) -> None:
         """What runs wait for that is no task. Only those are cancelled whose child has come to where it waits for
         ever."""
-        for status in ("queued", "running", "paused"):
+        for status in ("queued", "running", "paused", "failed"):
             for run in (await client.get("/executions", status=status, limit=500)).data:
                 match run["workflow_name"], status:
                     case "signal", _:
@@ -74,6 +78,9 @@ class Hands:
                         await self._once(self.paused, client, run["id"], "pause")
                     case "to be paused", "paused":
                         self._may_be_late(await client.post(f"/executions/{run['id']}/resume"))
+                    case "to be retried", "failed":
+                        again = {"parameters": {"door": "effect"}}
+                        self._may_be_late(await client.post(f"/executions/{run['id']}/retry", again))
                     case "endless child", "running" if run["progress"]["current_component"] == "wait":
                         path = f"/executions/{run['parent_execution_id']}/cancel"
                         self._may_be_late(await client.post(path, {"reason": "enough"}))

@@ -13,7 +13,8 @@ N = "${workflow.input.n}"
 
 
 class Outcome(NamedTuple):
-    """`effects` are idempotency keys without the execution: `component/iteration/generation`."""
+    """How a run ends for good. `effects` are idempotency keys, without the execution:
+    `component/iteration/generation`."""
 
     status: str
     results: dict[str, Any] | None
@@ -32,6 +33,7 @@ class Shape(NamedTuple):
         parameters = [
             {"name": "n", "type": "integer", "required": True},
             {"name": "url", "type": "string", "default_value": url},
+            {"name": "door", "type": "string", "default_value": "broken"},
         ]
         return {
             "parameters": parameters,
@@ -266,6 +268,17 @@ SHAPES: dict[str, Shape] = {
         linked("start>call", "call>bad", "start>wait"),
         lambda n: ended("call", status="failed"),
     ),
+    "to be retried": Shape(
+        [
+            call("before"),
+            loop("each", call("call", "${item}", "{{door}}"), items=[1, 2, 3], max_concurrency=2),
+            end(n=N),
+        ],
+        linked("start>before", "before>each", "each>end"),
+        lambda n: ended("before", n=n)._replace(
+            effects=frozenset({"before/-/0", "call/0/1", "call/1/1", "call/2/1"})
+        ),
+    ),
     "to be cancelled": Shape(
         [
             call("before"),
@@ -277,7 +290,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "to be paused": Shape(
         [
-            *(call("a"), step("short", "wait", seconds=0.2), call("b")),
+            *(call("a"), step("short", "wait", seconds=0.5), call("b")),
             *(call("c"), loop("each", call("call", "${item}"), items=[1, 2, 3]), end(n=N)),
         ],
         linked("start>a", "a>short", "short>b", "start>c", "c>each", "b>end", "each>end"),

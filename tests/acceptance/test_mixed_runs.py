@@ -26,7 +26,11 @@ RUNS = 300
 KILLS = 10
 PATIENCE = 120
 RUN_ENDS = {f"execution.{end}" for end in ("completed", "failed", "cancelled", "terminated")}
-ENDS = {f"component.{end}" for end in ("completed", "failed", "skipped", "cancelled")} | {"iteration.completed"}
+ENDS = (
+    RUN_ENDS
+    | {f"component.{end}" for end in ("completed", "failed", "skipped", "cancelled")}
+    | {"iteration.completed"}
+)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ class Lives:
                     await asyncio.gather(*starting)
                     return {}
                 await asyncio.gather(*starting)
-                await until(lambda: nothing_is_live(client), PATIENCE)
+                await until(lambda: all_is_over(client), PATIENCE)
             await said_whole(client)
             executions = await all_executions(client)
             assert await hub.stop() == 0
@@ -69,20 +73,32 @@ class Lives:
         return [each["id"] for each in made if each["name"] in SHAPES]
 
 
+async def all_is_over(client: Client) -> bool:
+    """The one answer of the last question says it: between several, a failed run may have been retried."""
+    if not await nothing_is_live(client):
+        return False
+    found = (await all_executions(client)).values()
+    failed = [each for each in found if each["status"] == "failed" and each["workflow_name"] == "to be retried"]
+    return all(each["completed_at"] for each in found) and not failed
+
+
 async def said_whole(client: Client) -> None:
-    """What the log says: nothing is missing, nothing ended twice, and all that was to happen on the way did."""
+    """What the log says: nothing is missing, nothing ended twice unless it was retried, and all that was to happen on
+    the way did."""
     events = await everything(client)
     assert [event["position"] for event in events] == list(range(1, len(events) + 1))
     happened = {event["type"] for event in events}
-    assert happened > {"execution.reclaimed", "execution.paused", "task.released", "component.retry_scheduled"}
-    ends: Counter[tuple[Any, ...]] = Counter()
+    for kind in ("execution.reclaimed", "execution.paused", "execution.retried", "task.released"):
+        assert kind in happened
+    ends: defaultdict[str, Counter[tuple[Any, ...]]] = defaultdict(Counter)
     for event in events:
-        its = event["execution_id"], *(event["data"].get(name) for name in ("component_id", "iteration", "index"))
-        if event["type"] in RUN_ENDS:
-            ends[event["execution_id"],] += 1
+        of, at = ends[event["execution_id"]], ("component_id", "iteration", "index")
+        if event["type"] == "execution.retried":
+            of.clear()
         elif event["type"] in ENDS:
-            ends[its] += 1
-    assert set(ends.values()) == {1}
+            key = tuple(event["data"].get(name) for name in at)
+            of[key] += 1
+            assert of[key] == 1, event
     for name, shape in SHAPES.items():
         its = [event for event in events if event["data"].get("workflow_name") == name]
         assert shape.most is None or most_at_once(its) == shape.most
