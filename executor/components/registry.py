@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from executor.components.agent import Agent
@@ -54,9 +54,7 @@ class Registry(Mapping[str, Component]):
         """The built-in types and those of installed packages. A package's broken entry fails here, by name."""
         registry = cls()
         for entry in entry_points(group=GROUP):
-            component = entry.load()()
-            if not isinstance(component, Component):
-                raise TypeError(f"entry point {entry.name} of {GROUP} is not a Component")
+            component = _loaded(entry)
             registry._components.setdefault(component.type, component)
         return registry
 
@@ -74,3 +72,14 @@ class Registry(Mapping[str, Component]):
 
     def __len__(self) -> int:
         return len(self._components)
+
+
+def _loaded(entry: EntryPoint) -> Component:
+    said = f"the entry point '{entry.name}' of {GROUP}, {entry.value},"
+    try:
+        component = entry.load()()
+    except Exception as error:
+        raise TypeError(f"{said} cannot be loaded: {error!r}") from error
+    if not isinstance(component, Component):
+        raise TypeError(f"{said} is not a Component")
+    return component

@@ -9,6 +9,7 @@ import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -119,6 +120,26 @@ def test_a_registry_has_the_types_that_it_was_given() -> None:
     assert registry.validator("shout") is registry.validator("shout")
     assert "shout" not in REGISTRY
     assert set(Registry.installed()) >= set(REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("nowhere_to_be_found:Shout", "cannot be loaded: ModuleNotFoundError"),
+        ("json:Shout", "cannot be loaded: AttributeError"),
+        ("json:JSONDecoder", "is not a Component"),
+    ],
+)
+def test_an_entry_point_that_is_broken_is_named(
+    value: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "broken-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(f"[runcast.components]\nshout = {value}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TypeError, match=f"'shout' of runcast.components, {value}, {why}"):
+        Registry.installed()
 
 
 def test_a_component_must_say_how_it_runs() -> None:

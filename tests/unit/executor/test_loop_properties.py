@@ -117,8 +117,8 @@ class LoopDirector(Director):
         return super().due(id)
 
 
-def directed(data: st.DataObject, may_cancel: bool = False) -> LoopDirector:
-    director = LoopDirector(data, data.draw(graphs()), may_cancel, may_retry=False, may_change=False)
+def directed(data: st.DataObject, may_cancel: bool = False, may_retry: bool = False) -> LoopDirector:
+    director = LoopDirector(data, data.draw(graphs()), may_cancel, may_retry, may_change=False)
     director.run()
     return director
 
@@ -126,7 +126,7 @@ def directed(data: st.DataObject, may_cancel: bool = False) -> LoopDirector:
 @given(st.data())
 @FEW
 def test_every_run_ends_and_leaves_nothing_open(data: st.DataObject) -> None:
-    play = directed(data, may_cancel=True).play
+    play = directed(data, may_cancel=True, may_retry=True).play
     state = play.state
     assert play.status in ("completed", "failed", "cancelled")
     assert isinstance(play.events[-1], ENDS)
@@ -155,7 +155,7 @@ def rows_of(facts: list[Any], at_once: int) -> dict[str, dict[Any, Any]]:
 @given(st.data())
 @FEW
 def test_folds_of_any_size_make_the_same_state_and_the_same_rows(data: st.DataObject) -> None:
-    play = directed(data, may_cancel=True).play
+    play = directed(data, may_cancel=True, may_retry=True).play
     facts = [through_json(fact) for fact in play.facts]
     state = initial()
     for fact in facts:
@@ -170,7 +170,7 @@ def test_folds_of_any_size_make_the_same_state_and_the_same_rows(data: st.DataOb
 @given(st.data())
 @FEW
 def test_a_fold_that_was_kept_at_any_moment_is_the_very_state(data: st.DataObject) -> None:
-    director = directed(data, may_cancel=True)
+    director = directed(data, may_cancel=True, may_retry=True)
     kept = unpack(pack(data.draw(st.sampled_from(director.seen))))
     facts = [through_json(fact) for fact in director.play.facts]
     assert kept == evolve(initial(), facts[: kept.version])
@@ -193,7 +193,7 @@ def test_results_are_in_the_order_of_the_items(data: st.DataObject) -> None:
 @given(st.data())
 @FEW
 def test_no_more_iterations_are_open_than_may_be(data: st.DataObject) -> None:
-    director = directed(data)
+    director = directed(data, may_retry=True)
     for state in director.seen:
         opened = Counter(each.loop for each in state.iterations.values())
         for key, loop in state.loops.items():
@@ -213,7 +213,7 @@ def unsettled(state: State, loop: str, path: str) -> int:
 @given(st.data())
 @FEW
 def test_nothing_runs_twice_without_another_attempt_at_it_or_at_a_loop_around_it(data: st.DataObject) -> None:
-    play = directed(data, may_cancel=True).play
+    play = directed(data, may_cancel=True, may_retry=True).play
     seen: dict[str, int] = {}
     for event in play.of(events.ComponentStarted):
         assert event.attempt == seen.get(event.key, 0) + 1
@@ -226,11 +226,27 @@ def test_nothing_runs_twice_without_another_attempt_at_it_or_at_a_loop_around_it
         event = fact.event
         if isinstance(event, events.ComponentStarted) and event.component_type == "loop":
             ends = Counter({key: n for key, n in ends.items() if not begins_again(play, key, event.key)})
+        elif isinstance(event, events.ExecutionRetried):
+            ends.clear()
         elif isinstance(event, IterationCompleted | IterationFailed):
             ends[event.key, event.index] += 1
         elif isinstance(event, ComponentFacts) and event.status in ("completed", "failed", "skipped", "cancelled"):
             ends[event.key,] += 1
         assert set(ends.values()) <= {1}
+
+
+@given(st.data())
+@FEW
+def test_after_a_retry_nothing_runs_under_the_key_that_it_had(data: st.DataObject) -> None:
+    """`component/iteration/generation`, by which receivers drop repeats."""
+    before, since = set[tuple[str, int]](), set[tuple[str, int]]()
+    for event in directed(data, may_cancel=True, may_retry=True).play.events:
+        if isinstance(event, events.ExecutionRetried):
+            before |= since
+            since.clear()
+        elif isinstance(event, events.ComponentStarted):
+            since.add((event.key, event.generation))
+            assert (event.key, event.generation) not in before
 
 
 def begins_again(play: Play, end: tuple[Any, ...], loop: str) -> bool:
