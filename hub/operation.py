@@ -23,6 +23,7 @@ from executor.shapes import Shape
 from hub.auth.principal import Principal
 from hub.envelope import Answer, failed, succeeded
 from hub.errors import BadRequest, Forbidden, Unauthenticated, status_of
+from hub.idempotency import HEADER, fingerprint
 from hub.queries import NoQuery, parse_query
 
 if TYPE_CHECKING:
@@ -168,13 +169,29 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
                 headers=request.headers,
                 gone=partial(_gone, request),
             )
-            answer = await operation.handler(call)
+            key = request.headers.get(HEADER) if operation.method == "POST" else None
+            if key is None:
+                return await perform(call)
+            print = fingerprint(operation.method, request.url.path, request.url.query, raw)
+            return await services.idempotency.once(
+                principal.organization_id, key, print, lambda: told(call, perform(call))
+            )
         except Refusal as refusal:
             return refused(refusal, services.clock.now(), request_id)
+
+    async def perform(call: Call[Any, Any]) -> Response:
+        answer = await operation.handler(call)
         if isinstance(answer, Response):
             return answer
-        body, status = succeeded(answer, services.clock.now(), request_id), answer.status or operation.status
+        body, status = succeeded(answer, call.hub.clock.now(), call.request_id), answer.status or operation.status
         return Response(body, status, _RETRY if status == 503 else None, media_type="application/json")
+
+    async def told(call: Call[Any, Any], work: Awaitable[Response]) -> Response:
+        """A refusal is an answer too."""
+        try:
+            return await work
+        except Refusal as refusal:
+            return refused(refusal, call.hub.clock.now(), call.request_id)
 
     return serve
 

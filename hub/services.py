@@ -15,6 +15,7 @@ from hub.agents.commands import AgentCommands
 from hub.auth.authenticate import Authenticator
 from hub.auth.principal import Principal
 from hub.feed import Feed
+from hub.idempotency import Idempotency
 from hub.replays import ReplayCommands
 from hub.roles import Roles
 from hub.schedules.commands import ScheduleCommands
@@ -41,6 +42,7 @@ class Services:
     authenticator: Authenticator
     engine: Engine
     consequences: Consequences
+    idempotency: Idempotency
     feed: Feed
     sockets: Sockets
     streams: Streams

@@ -33,6 +33,7 @@ from hub.credentials import ensure_secret_key
 from hub.feed import Feed
 from hub.held import once_ours, require_ours, require_whole
 from hub.hints import Hints
+from hub.idempotency import Idempotency
 from hub.lookups import is_lost, is_there
 from hub.parts import Parts, Run
 from hub.replayed import ChannelReplayer, ReplayChannels
@@ -162,6 +163,7 @@ async def opened(
             authenticator=authenticator,
             engine=engine,
             consequences=consequences,
+            idempotency=Idempotency(store.ledgers.first_answers, sealer, clock),
             feed=feed,
             sockets=Sockets(
                 feed,

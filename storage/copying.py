@@ -37,6 +37,7 @@ CARRIED: Final = (
     Table("api_keys"),
     Table("organizations"),
     Table("key_use"),
+    Table("first_answers", ("organization_id", "key")),
     Table("checkpoints", ("name",)),
     Table("deliveries"),
     Table("attempts", ("delivery_id", "attempt")),

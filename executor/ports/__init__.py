@@ -25,6 +25,8 @@ from executor.ports.deliveries import DeliveryQuery as DeliveryQuery
 from executor.ports.deliveries import EndpointLimits as EndpointLimits
 from executor.ports.deliveries import Settled as Settled
 from executor.ports.ledgers import Engines as Engines
+from executor.ports.ledgers import FirstAnswer as FirstAnswer
+from executor.ports.ledgers import FirstAnswers as FirstAnswers
 from executor.ports.ledgers import KeyUse as KeyUse
 from executor.ports.ledgers import Leases as Leases
 from executor.ports.ledgers import Organization as Organization

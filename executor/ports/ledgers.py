@@ -112,6 +112,28 @@ class Organizations(Protocol):
     async def set_plan(self, id: str, plan: Plan, own_runs_at_once: int | None) -> None: ...
 
 
+class FirstAnswer(Struct, frozen=True):
+    """How a request of an `Idempotency-Key` was answered first; without a status it is under way."""
+
+    fingerprint: str
+    status: int | None
+    sealed: str
+
+
+class FirstAnswers(Protocol):
+    """Ledger: first answers, by organization and key."""
+
+    async def begin(
+        self, organization_id: str, key: str, fingerprint: str, *, now: Instant, expires_at: Instant, lost: Instant
+    ) -> FirstAnswer | None:
+        """None where nobody has used the key, or has begun before `lost` and never answered: it is the
+        caller's now. Forgets what has expired."""
+
+    async def finish(self, organization_id: str, key: str, status: int, sealed: str) -> None: ...
+
+    async def drop(self, organization_id: str, key: str) -> None: ...
+
+
 class KeyUse(Protocol):
     """Ledger: when each API key was last used."""
 

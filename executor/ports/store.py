@@ -8,7 +8,7 @@ from typing import Protocol
 from executor.domain.values import Instant
 from executor.ports.copying import Copying
 from executor.ports.deliveries import Deliveries
-from executor.ports.ledgers import Engines, KeyUse, Leases, Organizations, TaskLeases
+from executor.ports.ledgers import Engines, FirstAnswers, KeyUse, Leases, Organizations, TaskLeases
 from executor.ports.log import EventLog
 from executor.ports.projections import Projections
 from executor.ports.reads import Reads
@@ -29,6 +29,8 @@ class Ledgers(Protocol):
     def organizations(self) -> Organizations: ...
     @property
     def key_use(self) -> KeyUse: ...
+    @property
+    def first_answers(self) -> FirstAnswers: ...
     @property
     def deliveries(self) -> Deliveries: ...
     @property

@@ -12,6 +12,7 @@ from executor.domain.values import Instant
 from executor.ports import Organization
 from storage.errors import Unstorable
 from storage.organizations import organization_of
+from storage.postgres.answers import PostgresFirstAnswers
 from storage.postgres.connection import Pool
 from storage.postgres.deliveries import PostgresDeliveries
 from storage.postgres.replays import PostgresReplays
@@ -108,6 +109,7 @@ class PostgresLedgers(NamedTuple):
     task_leases: PostgresTaskLeases
     organizations: PostgresOrganizations
     key_use: PostgresKeyUse
+    first_answers: PostgresFirstAnswers
     deliveries: PostgresDeliveries
     replays: PostgresReplays
     retention: PostgresRetention

@@ -543,3 +543,24 @@ WHERE excluded.version > folds.version OR excluded.revision <> folds.revision;
 
 -- name: drop_folds
 DELETE FROM folds WHERE stream = ANY ($1::text[]);
+
+-- name: answers_expire
+DELETE FROM first_answers WHERE expires_at <= $1;
+
+-- name: answer_begin
+-- Changes a row where the key is new, or was begun too long ago and never answered.
+INSERT INTO first_answers (organization_id, key, fingerprint, began_at, expires_at, status, sealed)
+VALUES ($1, $2, $3, $4, $5, NULL, '')
+ON CONFLICT (organization_id, key)
+DO UPDATE SET fingerprint = excluded.fingerprint, began_at = excluded.began_at, expires_at = excluded.expires_at
+WHERE first_answers.status IS NULL AND first_answers.began_at < $6
+RETURNING true;
+
+-- name: answer
+SELECT fingerprint, status, sealed FROM first_answers WHERE organization_id = $1 AND key = $2;
+
+-- name: answer_finish
+UPDATE first_answers SET status = $3, sealed = $4 WHERE organization_id = $1 AND key = $2;
+
+-- name: answer_drop
+DELETE FROM first_answers WHERE organization_id = $1 AND key = $2;

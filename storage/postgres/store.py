@@ -16,6 +16,7 @@ from storage.codec import CODEC, Codec
 from storage.copying import Folding
 from storage.errors import WrongDatabase
 from storage.postgres import migrate
+from storage.postgres.answers import PostgresFirstAnswers
 from storage.postgres.batch import Appender
 from storage.postgres.connection import Connection, Pool, connect
 from storage.postgres.copying import PostgresCopying, set_marks
@@ -110,6 +111,7 @@ async def open_postgres(
         PostgresTaskLeases(pool),
         PostgresOrganizations(pool),
         PostgresKeyUse(pool),
+        PostgresFirstAnswers(pool),
         PostgresDeliveries(pool),
         PostgresReplays(pool),
         PostgresRetention(pool),

@@ -13,6 +13,7 @@ from executor.domain.values import Instant, plus
 from executor.ports import Clock, Organization
 from storage.errors import Unstorable
 from storage.organizations import organization_of
+from storage.sqlite.answers import SqliteFirstAnswers
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours
 from storage.sqlite.replays import SqliteReplays
@@ -134,6 +135,7 @@ class SqliteLedgers(NamedTuple):
     task_leases: SqliteTaskLeases
     organizations: SqliteOrganizations
     key_use: SqliteKeyUse
+    first_answers: SqliteFirstAnswers
     deliveries: SqliteDeliveries
     replays: SqliteReplays
     retention: SqliteRetention

@@ -18,6 +18,7 @@ from storage.copying import Folding
 from storage.errors import WrongDatabase
 from storage.lock import FileLock
 from storage.projections import NOTES, projections, revisions
+from storage.sqlite.answers import SqliteFirstAnswers
 from storage.sqlite.batch import Appender, end_of_chain
 from storage.sqlite.checked import connect_checked, opening
 from storage.sqlite.connection import connect_reader, connect_writer, create_file
@@ -140,6 +141,7 @@ async def open_for_writing(
         SqliteTaskLeases(log.writer, reader, clock),
         SqliteOrganizations(log.writer, reader),
         SqliteKeyUse(log.writer, reader),
+        SqliteFirstAnswers(log.writer),
         SqliteDeliveries(log.writer, reader, parts.pool),
         SqliteReplays(log.writer, reader, parts.pool),
         SqliteRetention(log.writer, reader, parts.pool),
