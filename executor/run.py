@@ -83,6 +83,7 @@ class Run:
         self._kept = 0
         self._decided = -1
         self._seen = 0
+        self._appending = 0
         self._mailbox: list[Input] = []
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -93,7 +94,7 @@ class Run:
         """Somebody appended to the stream, up to this version."""
         if version > self._seen:
             self._seen = version
-            if version > self._version:
+            if version > max(self._version, self._appending):
                 self._wake.set()
 
     def drain(self) -> None:
@@ -226,7 +227,15 @@ class Run:
             workflow_id=run.workflow_id,
             execution_id=run.id,
         )
-        metadata = Metadata(actor="system", correlation_id=run.id)
+        # The tail may tell of this append before its answer is here: that is no news.
+        self._appending = self._version + len(decided)
+        try:
+            await self._append_all(append, opens)
+        finally:
+            self._appending = 0
+
+    async def _append_all(self, append: StreamAppend, opens: Mapping[str, Opens] | None) -> None:
+        metadata = Metadata(actor="system", correlation_id=self.id)
         while True:
             more = await self._patiently(lambda: self._consequences.of(append, opens))
             parts = (append, *more)

@@ -95,18 +95,13 @@ class Decision:
         began = known.started_at if known and settles else None
         total = progress.total_components
         done = progress.completed_components + (0 if iteration else settles)
-        running = {**state.loops, **state.waits, **state.timers, **state.running}
-        if settles:
-            running.pop(key, None)
-        elif status is ComponentStatus.RUNNING:
-            running[key] = None
-        current = next(reversed(running), None)
+        current = id if status is ComponentStatus.RUNNING else state.current(without=key if settles else None)
         return {
             "workflow_name": state.run.workflow_name,
             "status": status,
             "priority": state.priority,
             "progress": Progress(
-                current_component=current and split_key(current)[0],
+                current_component=current,
                 completed_components=done,
                 total_components=total,
                 percentage=done * 100 // total,

@@ -220,7 +220,7 @@ def _component_ended(draft: State, event: ComponentFacts, stamp: Stamp, **change
 def _settle(draft: State, source: str, taken: tuple[int, ...]) -> None:
     """The source ended: its connections are settled, and with them perhaps what they lead to."""
     id, path = split_key(source)
-    graph = draft.map.home[id]
+    graph, followed = draft.map.home[id], frozenset(taken)
     for index in graph.outgoing[id]:
         aim = graph.connections[index].target
         target = component_key(aim, path)
@@ -228,7 +228,7 @@ def _settle(draft: State, source: str, taken: tuple[int, ...]) -> None:
             continue
         left = draft.unsettled.get(target, graph.inbound[aim]) - 1
         draft.unsettled[target] = left
-        if index in taken:
+        if index in followed:
             draft.taken[target] = draft.taken.get(target, 0) + 1
         if left == 0:
             del draft.unsettled[target]

@@ -336,9 +336,8 @@ class State:
     def progress(self) -> Progress:
         total = len(self.map.components)
         percentage = 100 if self.status is ExecutionStatus.COMPLETED else self.settled * 100 // total
-        current = next(reversed({**self.loops, **self.waits, **self.timers, **self.running}), None)
         return Progress(
-            current_component=current and split_key(current)[0],
+            current_component=self.current(),
             completed_components=self.settled,
             total_components=total,
             percentage=percentage,
@@ -369,6 +368,14 @@ class State:
     def in_order(self) -> list[ComponentState]:
         """The components, in the order in which they began."""
         return sorted(self.components.values(), key=lambda known: known.sequence)
+
+    def current(self, *, without: str | None = None) -> str | None:
+        """The id of the component that began last of those that are at work, else of those that wait."""
+        for held in (self.running, self.timers, self.waits, self.loops):
+            for key in reversed(held):
+                if key != without:
+                    return split_key(key)[0]
+        return None
 
     def elapsed(self, now: Instant) -> float | None:
         """Seconds that the run took until its end, or until now; None before it started."""
