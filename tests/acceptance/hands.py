@@ -27,7 +27,7 @@ class Hands:
 
     @contextlib.asynccontextmanager
     async def busy(self, client: Client) -> AsyncIterator[None]:
-        """All at once, until the hub is gone or nobody needs them any more."""
+        """All at once, until nobody needs them any more."""
         tasks = [asyncio.create_task(self._again(act, client)) for act in (self.work, self.decide, self.tend)]
         try:
             yield
@@ -35,13 +35,13 @@ class Hands:
             for task in tasks:
                 task.cancel()
             for done in await asyncio.gather(*tasks, return_exceptions=True):
-                assert done is None or isinstance(done, asyncio.CancelledError), done
+                assert isinstance(done, asyncio.CancelledError), done
 
     async def _again(self, act: Callable[[Client], Awaitable[None]], client: Client) -> None:
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            while True:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
                 await act(client)
-                await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def work(self, client: Client) -> None:
         """A worker that is sometimes not heard of again, at first for sure, and sometimes fails."""

@@ -60,6 +60,8 @@ class Lives:
                     await asyncio.gather(*starting)
                     return {}
                 await asyncio.gather(*starting)
+                while self.killed.todo:
+                    await self.killed.start_runs(client, ids, self.chance)
                 await until(lambda: all_is_over(client), PATIENCE)
             await said_whole(client)
             executions = await all_executions(client)
