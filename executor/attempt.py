@@ -46,7 +46,7 @@ from executor.domain.execution.inputs import (
 from executor.domain.execution.loops import body_of
 from executor.domain.execution.references import input_of, lookup_in
 from executor.domain.execution.state import ComponentState, Signal, State
-from executor.domain.references import resolve
+from executor.domain.references import TooLarge, resolve
 from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, Instant, is_deep, plus, split_key
 from executor.egress import Egress
@@ -162,7 +162,10 @@ class Attempts:
 
     async def _run(self, component: Component, state: State, known: ComponentState, opened: set[str]) -> Answer:
         spec = state.spec(known.key)
-        config = resolve(own_config(spec), lookup_in(state, known.key))
+        try:
+            config = resolve(own_config(spec), lookup_in(state, known.key))
+        except TooLarge as error:
+            raise ComponentError(f"the config is too large: {error}") from None
         if component.goes_outside:
             config = await self._opened(state.run.organization_id, config, opened)
         validator, schema = self._registry.validator(known.type), component.config_schema

@@ -7,9 +7,12 @@ two minds, whatever is killed when.
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from executor.domain.events import Event
 from executor.domain.events import execution as events
@@ -34,20 +37,32 @@ _ENDS: Final = (
 )
 
 
+_KEPT_PARENTS: Final = 16
+
+
 class Consequences:
-    """Knows every kind of what can be opened. Holds nothing of a run."""
+    """Knows every kind of what can be opened. Of runs it holds the last folds of a few that were told something, so
+    that the end of each of many children costs the same."""
 
     def __init__(self, log: EventLog, clock: Clock, kinds: Iterable[Kind]) -> None:
         self._log = log
         self._clock = clock
         self._kinds = {f"{kind.prefix}:": kind for kind in kinds}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._parents: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+
+    def turn(self, append: StreamAppend) -> AbstractAsyncContextManager[None]:
+        """To be held from `of` until the append is done. The ends of children of one run go one after the other in a
+        process: each has to say so in the run's stream, and all at once would lose to each other over and over."""
+        parent = _told(append)
+        return nullcontext() if parent is None else self._turns.setdefault(parent, asyncio.Lock())
 
     async def of(self, first: StreamAppend, opens: Mapping[str, Opens] | None = None) -> list[StreamAppend]:
         """The other streams' parts of an append. `opens` by its key is what the run's components want opened.
 
         Each part has the version that its stream was at; on a `Conflict` of one of them, ask again.
         """
-        if not first.stream.startswith(_RUNS) or not (opens or _may_matter(first.state, first.events)):
+        if not first.stream.startswith(_RUNS) or not (opens or _may_matter(first)):
             return []
         parts, waiting = {first.stream: first}, deque([first])
         while waiting:
@@ -68,9 +83,9 @@ class Consequences:
             return found
         for key, event in _concerned(state, decided):
             found += [] if key in known else await self._followed(key, state, event)
-        parent = state.run.parent
-        if parent is not None and isinstance(decided[-1], _ENDS) and f"{_RUNS}{parent.execution_id}" not in known:
-            found += await self._telling(f"{_RUNS}{parent.execution_id}", part.stream, _end(decided[-1]))
+        parent = _told(part)
+        if parent is not None and parent not in known:
+            found += await self._telling(parent, part.stream, _end(decided[-1]))
         return found
 
     async def _opening(self, parent: State, event: Event, opens: Mapping[str, Opens]) -> StreamAppend:
@@ -88,7 +103,10 @@ class Consequences:
         return [self._part(key, version, state, decided, parent, kind.place(state, parent))] if decided else []
 
     async def _telling(self, stream: str, child: str, data: dict[str, Any]) -> list[StreamAppend]:
-        state, version = await self._log.load(stream)
+        state, version = self._parents[stream] = await self._log.load(stream, self._parents.get(stream))
+        self._parents.move_to_end(stream)
+        if len(self._parents) > _KEPT_PARENTS:
+            self._parents.popitem(last=False)
         decided = decide_told(state, child, data, self._clock.now()) if version else ()
         if not decided:
             return []
@@ -117,11 +135,18 @@ class Consequences:
         )
 
 
-def _may_matter(state: State, appended: Sequence[NewEvent]) -> bool:
+def _may_matter(append: StreamAppend) -> bool:
     """Most runs open nothing and are opened by nobody."""
-    if state.header is None:
-        return False
-    return bool(state.opened) or (state.run.parent is not None and isinstance(appended[-1].event, _ENDS))
+    return append.state.header is not None and (bool(append.state.opened) or _told(append) is not None)
+
+
+def _told(append: StreamAppend) -> str | None:
+    """The stream of the run that has to hear of this, as one below it ends."""
+    if not append.stream.startswith(_RUNS) or append.state.header is None:
+        return None
+    parent = append.state.run.parent
+    is_end = parent is not None and isinstance(append.events[-1].event, _ENDS)
+    return f"{_RUNS}{parent.execution_id}" if is_end else None
 
 
 def _concerned(state: State, decided: Sequence[Event]) -> Iterator[tuple[str, Event]]:

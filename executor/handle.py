@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from executor.consequences import Consequences
@@ -51,10 +52,11 @@ async def handle(
             workflow_id=workflow_id,
             execution_id=execution_id,
         )
-        more = await consequences.of(append) if consequences is not None else ()
-        try:
-            return (await log.append((append, *guards, *more), metadata))[0]
-        except Conflict as conflict:
-            if any(conflict.stream == guard.stream for guard in guards):
-                raise
+        async with nullcontext() if consequences is None else consequences.turn(append):
+            more = await consequences.of(append) if consequences is not None else ()
+            try:
+                return (await log.append((append, *guards, *more), metadata))[0]
+            except Conflict as conflict:
+                if any(conflict.stream == guard.stream for guard in guards):
+                    raise
     raise Unavailable(f"'{stream}' is changing too fast; try again")

@@ -227,12 +227,13 @@ class Run:
             workflow_id=run.workflow_id,
             execution_id=run.id,
         )
-        # The tail may tell of this append before its answer is here: that is no news.
-        self._appending = self._version + len(decided)
-        try:
-            await self._append_all(append, opens)
-        finally:
-            self._appending = 0
+        async with self._consequences.turn(append):
+            # The tail may tell of this append before its answer is here: that is no news.
+            self._appending = self._version + len(decided)
+            try:
+                await self._append_all(append, opens)
+            finally:
+                self._appending = 0
 
     async def _append_all(self, append: StreamAppend, opens: Mapping[str, Opens] | None) -> None:
         metadata = Metadata(actor="system", correlation_id=self.id)

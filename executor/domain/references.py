@@ -20,6 +20,8 @@ VARIABLE_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"
 _INDEX = re.compile(r"[0-9]{1,9}")
 
 
+MOST_BYTES = 8 * 1024 * 1024
+"""What the references of one config may come to together."""
 _VARIABLE = re.compile(VARIABLE_PATTERN)
 NOWHERE = "it must start with workflow.input, with a component's id and .output, or with the name of a loop's item"
 
@@ -116,13 +118,41 @@ def walk(value: Any, path: tuple[str, ...]) -> Any:
 
 
 def resolve(value: Any, lookup: Lookup) -> Any:
-    """The value with its references replaced by what `lookup` answers. Bad ones stay as they are."""
+    """The value with its references replaced by what `lookup` answers. Bad ones stay as they are.
+
+    Raises `TooLarge` where that comes to more than `MOST_BYTES`: a few bytes of references may stand for any number
+    of copies of an output.
+    """
+    left = [MOST_BYTES]
+
+    def bounded(reference: Reference) -> Any:
+        found = lookup(reference)
+        left[0] -= _size(found)
+        if left[0] < 0:
+            raise TooLarge(f"its references come to more than {MOST_BYTES} bytes")
+        return found
+
+    return _resolved(value, bounded)
+
+
+class TooLarge(ValueError):
+    """What references come to is more than there is room for."""
+
+
+def _size(value: Any) -> int:
+    """About the bytes that a value takes as JSON."""
+    if value is None or isinstance(value, bool | int | float):
+        return 8
+    return len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
+
+
+def _resolved(value: Any, lookup: Lookup) -> Any:
     if isinstance(value, str):
         return _resolve_text(value, lookup)
     if isinstance(value, dict):
-        return {key: resolve(inner, lookup) for key, inner in value.items()}
+        return {key: _resolved(inner, lookup) for key, inner in value.items()}
     if isinstance(value, list):
-        return [resolve(inner, lookup) for inner in value]
+        return [_resolved(inner, lookup) for inner in value]
     return value
 
 

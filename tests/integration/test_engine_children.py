@@ -192,6 +192,18 @@ async def test_many_children_that_end_together_are_all_heard(stage: Stage) -> No
     assert len(run.results or {}) == 30
 
 
+async def test_a_hundred_children_end_at_about_the_same_time(stage: Stage) -> None:
+    """All at once they would lose to each other over and over, each time loading the run above them."""
+    await stage.define("quick", workflow(step("end", "end", config={"output": {"n": "${workflow.input.n}"}})))
+    body = {"components": [runs("child", "quick", parameters={"n": "${item}"})]}
+    config = {"items": list(range(100)), "max_concurrency": 100, "body": body}
+    id = await stage.create(workflow(step("all", "loop", config=config)))
+    async with stage.running():
+        run = await stage.ended(id)
+    assert run.status == "completed"
+    assert [each["child"]["n"] for each in (run.results or {})["all"]["results"]] == list(range(100))
+
+
 async def test_a_secret_goes_down_sealed(stage: Stage) -> None:
     declared = [{"name": "token", "type": "string", "secret": True}]
     await stage.define("one", one(parameters=declared))

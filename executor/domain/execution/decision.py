@@ -28,7 +28,7 @@ from executor.domain.execution.inputs import (
 )
 from executor.domain.execution.references import lookup_in
 from executor.domain.execution.state import ComponentState, State, copied
-from executor.domain.references import resolve
+from executor.domain.references import TooLarge, resolve
 from executor.domain.secrets import redact
 from executor.domain.values import (
     ComponentStatus,
@@ -339,7 +339,10 @@ class Decision:
 
 def shown_input(state: State, key: str) -> dict[str, Any] | None:
     """The config as it will run, without secrets; None where that is too much to keep beside the outputs."""
-    resolved: dict[str, Any] = redact(resolve(own_config(state.spec(key)), lookup_in(state, key)))
+    try:
+        resolved: dict[str, Any] = redact(resolve(own_config(state.spec(key)), lookup_in(state, key)))
+    except TooLarge:
+        return None
     return resolved if len(msgspec.json.encode(resolved)) <= _INPUT_SHOWN_BYTES else None
 
 

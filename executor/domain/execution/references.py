@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from executor.domain.definition import Graph
 from executor.domain.execution.state import State
-from executor.domain.references import Lookup, Reference, Root, resolve, walk
+from executor.domain.references import Lookup, Reference, Root, TooLarge, resolve, walk
 from executor.domain.values import ComponentStatus, component_key, split_key
 
 ITERATION: Final = "iteration"
@@ -62,7 +62,10 @@ def facts_of(state: State) -> dict[str, Any]:
 def concurrency_of(state: State) -> tuple[str, int] | tuple[None, None]:
     """Which runs this one shares its turn with, as a key of its workflow's, and how many of them may run at once."""
     wanted = state.map.definition.concurrency
-    value = resolve(wanted.key, lookup_in(state)) if wanted is not None else None
+    try:
+        value = resolve(wanted.key, lookup_in(state)) if wanted is not None else None
+    except TooLarge:
+        value = wanted.key if wanted is not None else None
     if wanted is None or value is None or value == "":
         return None, None
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.domain.references import BadReference, Reference, Root, find, holds_reference, resolve, walk
+from executor.domain.references import (
+    MOST_BYTES,
+    BadReference,
+    Reference,
+    Root,
+    TooLarge,
+    find,
+    holds_reference,
+    resolve,
+    walk,
+)
 
 TREE = {
     "x": {"y": [1, {"z": "deep"}], "null": None, "text": "a", "größe": 3, "content-type": "t", "0": "zero"},
@@ -194,3 +204,14 @@ def test_no_text_breaks_the_parser_and_what_holds_no_reference_changes_only_its_
 def test_a_megabyte_of_openings_is_read_once() -> None:
     for piece in ("${", "{{", "$${", "${a.output", "{{a}"):
         resolve(piece * (2**20 // len(piece)), lambda reference: None)
+
+
+@pytest.mark.parametrize(
+    "config", ["{{big}}" * 20, ["{{big}}"] * 20, {"a": ["x {{big}}"] * 20}, ["${big.output}"] * 20]
+)
+def test_references_come_to_no_more_than_there_is_room_for(config: Any) -> None:
+    big = "x" * (MOST_BYTES // 19)
+    for value in (big, [big]):
+        with pytest.raises(TooLarge):
+            resolve(config, lambda reference, value=value: value)
+    assert resolve({"a": "{{n}}"}, lambda reference: big) == {"a": big}
