@@ -22,6 +22,9 @@ _STRETCH: Final = 25_000
 _ALONE: Final = 50_000
 """Up to so many events other processes take longer to start than to help."""
 
+_WORTH_A_SPEED: Final = 1_000_000
+"""Bytes from which on the time that they took says anything."""
+
 Progress = Callable[[int, int], None]
 """(events proved, events to prove)"""
 
@@ -108,15 +111,15 @@ def _stretches(url: str, after: int, through: int, length: int) -> Iterator[tupl
 
 
 def told(proof: Proof) -> str:
-    """What the command prints: what was proved or is wrong, and how fast that went."""
+    """What the command prints: what was proved or is wrong, and how fast that went where that says anything."""
     if proof.flaw is not None:
         return f"the log is broken at position {proof.flaw.position}: {proof.flaw.reason}"
     if proof.last == 0:
         return "the log is empty"
     span = "" if (proof.first, proof.last) == (1, proof.given) else f", {proof.first} to {proof.last}"
     end = "head" if proof.last == proof.given else "last"
+    whole = f"{proof.count} events are whole{span}; the {end} is {proof.position}, hash {proof.hash.hex()}"
+    if proof.bytes < _WORTH_A_SPEED:
+        return whole
     speed = proof.bytes / 1e6 / max(proof.seconds, 1e-9)
-    return (
-        f"{proof.count} events are whole{span}; the {end} is {proof.position}, hash {proof.hash.hex()}\n"
-        f"{proof.bytes / 1e6:.1f} MB in {proof.seconds:.2f} s: {speed:.0f} MB/s"
-    )
+    return f"{whole}\n{proof.bytes / 1e6:.1f} MB in {proof.seconds:.2f} s: {speed:.0f} MB/s"

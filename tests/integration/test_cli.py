@@ -226,9 +226,8 @@ async def test_verify_names_the_count_and_the_head(tmp_path: Path) -> None:
     good = await runcast("events", "verify", "--data-dir", tmp_path)
     assert (good.code, good.err) == (0, "")
     head = json.loads((await runcast("events", "list", "--since", "3", "--data-dir", tmp_path)).out)
-    told, speed = good.out.splitlines()
+    (told,) = good.out.splitlines()
     assert told == f"4 events are whole; the head is 4, hash {head['hash']}"
-    assert re.fullmatch(r"\d+\.\d MB in \d+\.\d\d s: \d+ MB/s", speed)
     by_url = await runcast(
         *("events", "verify", "--from", "2", "--to", "4"), DATABASE_URL=f"sqlite:///{tmp_path / 'runcast.db'}"
     )
