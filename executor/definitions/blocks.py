@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from executor.definitions.block_types import Made, made, neighbours
-from executor.definitions.forms import Written, free_id
+from executor.definitions.forms import OF_THE_WHOLE, Whole, Written, free_id, whole_of
 from executor.definitions.parameter_schema import ParameterSchema, parameters_of
 from executor.definitions.report import Finding
 from executor.domain.definition import ComponentId, Connection, ConnectionType, Seconds
@@ -31,13 +31,10 @@ class Block(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout_seconds: Seconds | None = None
 
 
-class Blocks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Blocks(Whole, frozen=True, kw_only=True, forbid_unknown_fields=True):
     blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=20_000)]
     connections: Annotated[tuple[Connection, ...], Meta(max_length=100_000)] = ()
     parameter_schema: ParameterSchema | None = None
-    fail_fast: bool = True
-    max_execution_time: Seconds | None = None
-    queue_timeout: Seconds | None = None
 
 
 class _Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,13 +61,14 @@ def compile_blocks(raw: Any, prefix: str) -> Written:
     written = _SHAPE.parse(raw, prefix)
     part = _compiled(written.blocks, written.connections, ("blocks", "connections"), prefix)
     parameters, doubts = parameters_of(written.parameter_schema, f"{prefix}.parameter_schema")
-    graph = part.graph | {
-        "parameters": parameters,
-        "fail_fast": written.fail_fast,
-        "max_execution_time": written.max_execution_time,
-        "queue_timeout": written.queue_timeout,
-    }
-    places = part.places | {name: name for name in ("fail_fast", "max_execution_time", "queue_timeout")}
+    graph = (
+        part.graph
+        | {
+            "parameters": parameters,
+        }
+        | whole_of(written)
+    )
+    places = part.places | dict(zip(OF_THE_WHOLE, OF_THE_WHOLE, strict=True))
     places["parameters"] = "parameter_schema"
     for index, parameter in enumerate(parameters):
         at = f"parameters[{index}]"

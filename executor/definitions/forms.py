@@ -10,12 +10,30 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct, structs
 
 from executor.definitions.report import Finding
+from executor.domain.definition import Concurrency, Seconds
 from executor.domain.errors import Invalid, Problem
 
 _ENDS = re.compile(r"[.\[]")
+
+
+class Whole(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every form says of the whole workflow, in the words of the graph."""
+
+    fail_fast: bool = True
+    max_execution_time: Seconds | None = None
+    queue_timeout: Seconds | None = None
+    concurrency: Concurrency | None = None
+
+
+OF_THE_WHOLE = Whole.__struct_fields__
+
+
+def whole_of(written: Whole) -> dict[str, Any]:
+    return {name: msgspec.to_builtins(getattr(written, name)) for name in OF_THE_WHOLE}
 
 
 class Written(Struct, frozen=True, kw_only=True):

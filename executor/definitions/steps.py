@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from executor.definitions.forms import Written, free_id
+from executor.definitions.forms import OF_THE_WHOLE, Whole, Written, free_id, whole_of
 from executor.definitions.report import Finding, error
 from executor.domain.definition import ComponentId, Parameter, Seconds
 from executor.domain.values import RetryPolicy
@@ -25,13 +25,10 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout_seconds: Seconds | None = None
 
 
-class Steps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Steps(Whole, frozen=True, kw_only=True, forbid_unknown_fields=True):
     start_step: str
     steps: Annotated[dict[ComponentId, Step], Meta(min_length=1, max_length=20_000)]
     parameters: Annotated[tuple[Parameter, ...], Meta(max_length=1000)] = ()
-    fail_fast: bool = True
-    max_execution_time: Seconds | None = None
-    queue_timeout: Seconds | None = None
 
 
 _SHAPE = Shape(Steps)
@@ -44,7 +41,7 @@ def compile_steps(raw: Any, prefix: str) -> Written:
     components: list[dict[str, Any]] = [{"id": start, "type": "start"}]
     connections: list[dict[str, Any]] = []
     places = {"": "", "components": "steps", "components[0]": "start_step", "connections": "steps"}
-    places |= {name: name for name in ("parameters", "fail_fast", "max_execution_time", "queue_timeout")}
+    places |= {name: name for name in ("parameters", *OF_THE_WHOLE)}
     if written.start_step in written.steps:
         connections.append({"source": start, "target": written.start_step})
         places["connections[0]"] = "start_step"
@@ -64,10 +61,7 @@ def compile_steps(raw: Any, prefix: str) -> Written:
         "components": components,
         "connections": connections,
         "parameters": msgspec.to_builtins(written.parameters),
-        "fail_fast": written.fail_fast,
-        "max_execution_time": written.max_execution_time,
-        "queue_timeout": written.queue_timeout,
-    }
+    } | whole_of(written)
     findings = tuple(_findings(written, prefix))
     return Written(form="steps", graph=graph, places=places, findings=findings, said=frozenset({"UNREACHABLE"}))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from executor.components.registry import BUILT_IN, Registry
 from executor.definitions.report import Finding
 from executor.definitions.validate import compile_definition, examine
@@ -133,3 +135,12 @@ def test_every_finding_is_one() -> None:
     assert answer.is_valid
     assert all(isinstance(each, Finding) for each in (*answer.warnings, *answer.info))
     assert answer.info[0].details == {"components": 2, "connections": 1}
+
+
+def test_a_concurrency_key_is_the_workflows_in_every_form() -> None:
+    concurrency = {"key": "${workflow.input.customer}", "limit": 2}
+    raw = {"start_step": "a", "steps": {"a": {"id": "a", "agent_name": "A", "input_mapping": {}}}}
+    definition = compile_definition(raw | {"concurrency": concurrency}, Registry())
+    assert msgspec.to_builtins(definition.concurrency) == concurrency
+    blocks = {"blocks": [{"id": "b", "type": "wait", "parameters": {"seconds": 1}}], "concurrency": concurrency}
+    assert msgspec.to_builtins(compile_definition(blocks, Registry()).concurrency) == concurrency
