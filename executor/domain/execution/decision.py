@@ -45,7 +45,9 @@ from executor.domain.values import (
 _ONE_ATTEMPT = RetryPolicy()
 _INPUT_SHOWN_BYTES = 16 * 1024
 MAX_RESULTS_BYTES = 1024 * 1024
-"""Of all results together: they are in one event and one row."""
+"""Of all results together, of the run or of a loop: they are in one event and one row."""
+MOST_COMPONENTS = 1_000_000
+"""How many components one run begins, each once for each iteration: loops in loops come to an end."""
 
 
 def illegal(state: State, what: str) -> ResourceConflict:
@@ -235,7 +237,10 @@ class Decision:
         found = self.state.iterations[at]
         id, iteration = split_key(found.loop)
         output = results(self.state, loops.body_of(self.state, found.loop), found.path)
-        self.emit(
+        if self.state.loops[found.loop].size + loops.size_of(output) > MAX_RESULTS_BYTES:
+            message = f"the results of the loop have more than {MAX_RESULTS_BYTES} bytes together"
+            return self._close_failed(at, Failure(code=Code.OUTPUT_TOO_LARGE, message=message, component_id=id))
+        return self.emit(
             IterationCompleted(
                 component_id=id, iteration=iteration, index=found.index, output_data=output, goes_on=goes_on
             )
@@ -261,6 +266,8 @@ class Decision:
             elif self.state.over:
                 self._finish(next(iter(self.state.over)))
             elif startable := self._startable():
+                if self.state.begun >= MOST_COMPONENTS and startable not in self.state.components:
+                    return self.end_failed(_too_many())
                 self._start(startable)
             elif self.state.is_busy or self.state.is_waiting:
                 return None
@@ -335,6 +342,13 @@ class Decision:
             message = f"the results have {size} bytes together, more than {MAX_RESULTS_BYTES}"
             return self.end_failed(Failure(code=Code.OUTPUT_TOO_LARGE, message=message))
         return self.emit(events.ExecutionCompleted(**facts, results=merged))
+
+
+def _too_many() -> Failure:
+    message = (
+        f"the execution has begun {MOST_COMPONENTS} components, those of all iterations counted, which is the most"
+    )
+    return Failure(code=Code.EXECUTION_FAILED, message=message)
 
 
 def shown_input(state: State, key: str) -> dict[str, Any] | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from executor.domain.errors import ResourceConflict
 from executor.domain.events import Event
 from executor.domain.events import execution as events
@@ -17,6 +19,8 @@ from executor.domain.values import ExecutionStatus, Instant
 
 MOST_SIGNALS: Final = 1000
 """How many signals a run keeps that nobody took."""
+MOST_SIGNAL_BYTES: Final = 8 * 1024 * 1024
+"""And how much they say together before no other is taken."""
 
 _QUEUED: Final = (ExecutionStatus.PENDING, ExecutionStatus.QUEUED)
 
@@ -62,6 +66,9 @@ def decide_signal(state: State, key: str, data: Any, now: Instant) -> list[Event
         raise illegal(state, "signalled")
     if sum(map(len, state.signals.values())) >= MOST_SIGNALS:
         raise ResourceConflict(f"the execution keeps {MOST_SIGNALS} signals already that nobody waits for", "key")
+    kept = sum(len(msgspec.json.encode(each.data)) for signals in state.signals.values() for each in signals)
+    if kept > MOST_SIGNAL_BYTES:
+        raise ResourceConflict(f"the execution keeps signals of {kept} bytes already that nobody waits for", "data")
     return [events.ExecutionSignalled(**Decision(state, now).facts(), key=key, data=data)]
 
 

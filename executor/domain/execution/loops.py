@@ -7,17 +7,19 @@ is not run again.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
-from executor.domain.definition import Graph, own_config
+from executor.domain.definition import LOOP, Graph, own_config
 from executor.domain.events import Failure, Stamp
 from executor.domain.events import loop as events
 from executor.domain.execution.references import lookup_in
 from executor.domain.execution.state import Iteration, Loop, State, output_key
 from executor.domain.references import resolve
-from executor.domain.values import component_key, split_key
+from executor.domain.values import ComponentStatus, component_key, split_key
 
 
 def body_of(state: State, loop: str) -> Graph:
@@ -32,19 +34,37 @@ def loop_started(draft: State, event: events.LoopStarted, stamp: Stamp) -> None:
         draft.timers[key] = event.fires_at
     items = None
     if event.count is None:
-        forget_outputs(draft, key)
+        _forget_in_order(draft, key)
     else:
         items = resolve(own_config(draft.spec(key))["items"], lookup_in(draft, key))
-    draft.loops[key] = Loop(count=event.count, max_concurrency=event.max_concurrency, items=items)
+    draft.loops[key] = Loop(
+        count=event.count,
+        max_concurrency=event.max_concurrency,
+        items=items,
+        size=_kept_size(draft, key, event.count),
+    )
     _go_on(draft, key)
+
+
+def _kept_size(draft: State, key: str, times: int | None) -> int:
+    """Of what is kept of iterations that completed before the loop began again."""
+    if not times or not draft.outputs:
+        return 0
+    names = (output_key(key, index) for index in range(times))
+    return sum(size_of(draft.outputs[name]) for name in names if name in draft.outputs)
+
+
+def size_of(output: Any) -> int:
+    return len(msgspec.json.encode(output))
 
 
 def iteration_completed(draft: State, event: events.IterationCompleted, stamp: Stamp) -> None:
     key = event.key
     draft.outputs[output_key(key, event.index)] = event.output_data
     _close(draft, key, event.index)
-    if draft.loops[key].count is None and not event.goes_on:
-        draft.loops[key] = structs.replace(draft.loops[key], count=event.index + 1)
+    loop = draft.loops[key]
+    times = event.index + 1 if loop.count is None and not event.goes_on else loop.count
+    draft.loops[key] = structs.replace(loop, count=times, size=loop.size + size_of(event.output_data))
     _go_on(draft, key)
 
 
@@ -94,16 +114,25 @@ def drop(draft: State, loop: str, *, keeps_outputs: bool = False) -> None:
     draft.finished.pop(loop, None)
     draft.timers.pop(loop, None)
     if not keeps_outputs:
-        forget_outputs(draft, loop)
+        forget_outputs(draft, loop, None if known is None else max(known.count or 0, known.following))
 
 
-def forget_outputs(draft: State, loop: str) -> None:
-    index = 0
-    while draft.outputs.pop(output_key(loop, index), draft) is not draft:
-        index += 1
-    # Iterations may have ended in another order than they began.
-    for key in [key for key in draft.outputs if key.startswith(f"{loop}#")] if draft.outputs else ():
-        del draft.outputs[key]
+def forget_outputs(draft: State, loop: str, most: int | None = None) -> None:
+    """`most` is how many iterations it may have had, if that is known. Only where it is not, all outputs of the run
+    are looked at: they are those of the loops around, too."""
+    if most is not None:
+        for index in range(most):
+            draft.outputs.pop(output_key(loop, index), None)
+    elif draft.outputs:
+        for key in [key for key in draft.outputs if key.startswith(f"{loop}#")]:
+            del draft.outputs[key]
+
+
+def _forget_in_order(draft: State, loop: str) -> None:
+    """Of a loop that runs while a condition holds: one iteration ends before the next begins."""
+    for index in count():
+        if draft.outputs.pop(output_key(loop, index), draft) is draft:
+            return
 
 
 def _changed(draft: State, at: str, now: Iteration) -> None:
@@ -150,11 +179,21 @@ def _close(draft: State, key: str, index: int) -> None:
     draft.loops[key] = structs.replace(draft.loops[key], open=draft.loops[key].open - 1)
 
 
+def _is_to_begin_again(draft: State, key: str) -> bool:
+    """A loop that is not under way, and of which something may be kept for its next attempt."""
+    known = draft.components.get(key)
+    if known is None or known.type != LOOP:
+        return False
+    return known.status not in (ComponentStatus.COMPLETED, ComponentStatus.SKIPPED)
+
+
 def _forget(draft: State, key: str, index: int) -> None:
     """Nothing of the iteration stays but its output, and its rows."""
     for inner in list(draft.inside(key, index)):
         if inner in draft.loops:
             drop(draft, inner)
+        elif _is_to_begin_again(draft, inner):
+            forget_outputs(draft, inner)
         draft.components.pop(inner, None)
         for held in (draft.unsettled, draft.taken, draft.ready, draft.dead, draft.running):
             held.pop(inner, None)

@@ -97,7 +97,8 @@ class Iteration(Struct, frozen=True, kw_only=True):
 
 class Loop(Struct, frozen=True, kw_only=True):
     """A loop that is under way: `count` iterations (None: while a condition holds), the one at `following` is the
-    next. `items` are what they go over; `failure` is the first of an iteration."""
+    next. `items` are what they go over; `failure` is the first of an iteration; `size` is what their outputs take in
+    bytes."""
 
     count: int | None
     max_concurrency: int
@@ -105,6 +106,7 @@ class Loop(Struct, frozen=True, kw_only=True):
     following: int = 0
     open: int = 0
     failure: Failure | None = None
+    size: int = 0
 
 
 class State:
