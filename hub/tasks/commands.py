@@ -111,7 +111,8 @@ class TaskCommands:
     async def release(self, caller: Caller, id: str, request: ReleaseTask) -> State:
         """Nobody has it any more. A worker's lease goes first: who hears of the release must find it free."""
         state = await self._of(caller, id)
-        return await self._release(state, request.holder, request.reason, caller.metadata)
+        said = redact(request.reason, await self._secrets(state))
+        return await self._release(state, request.holder, said, caller.metadata)
 
     async def give_back(self, state: State, reason: str, metadata: Metadata) -> State:
         """Releases a task for the worker that has just claimed it."""

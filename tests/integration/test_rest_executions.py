@@ -210,6 +210,32 @@ async def test_components_are_those_that_started_in_order_then_the_pending(admin
     ]
 
 
+async def test_components_come_in_pages_across_those_that_started_and_the_pending(admin: Client) -> None:
+    definition = {
+        "components": [
+            {"id": "start", "type": "start"},
+            {"id": "wait", "type": "wait", "config": {"signal": "go"}},
+            *({"id": f"later-{number}", "type": "log", "config": {"message": "x"}} for number in range(3)),
+        ],
+        "connections": [
+            {"source": source, "target": target}
+            for source, target in (("start", "wait"), *(("wait", f"later-{number}") for number in range(3)))
+        ],
+    }
+    path = f"/executions/{await admin.execution((await admin.workflow(definition))['id'])}/components"
+
+    async def waits() -> bool:
+        return [each["status"] for each in (await admin.get(path)).data][:2] == ["completed", "running"]
+
+    await until(waits)
+    everything = (await admin.get(path)).data
+    assert [each["component_id"] for each in everything] == ["start", "wait", "later-0", "later-1", "later-2"]
+    pages = [await admin.get(path, limit=3, offset=offset) for offset in (0, 3)]
+    assert [page.data for page in pages] == [everything[:3], everything[3:]]
+    assert [page.metadata["total_count"] for page in pages] == [5, 5]
+    assert (await admin.get(path, cursor=pages[0].metadata["next_cursor"], limit=3)).data == everything[3:]
+
+
 async def test_history_has_every_event_of_the_execution_in_order(admin: Client) -> None:
     id = await admin.execution((await admin.workflow())["id"])
     await admin.ended(id)
