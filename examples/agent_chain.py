@@ -118,4 +118,6 @@ def main(text: str) -> None:
 
 
 if __name__ == "__main__":
+    if not (os.environ.get("RUNCAST_URL") and os.environ.get("RUNCAST_API_KEY")):
+        sys.exit("set RUNCAST_URL and RUNCAST_API_KEY first, as the README does")
     main(" ".join(sys.argv[1:]) or "the quick brown fox jumps over the lazy dog")

@@ -94,4 +94,6 @@ def main(amount: int) -> None:
 
 
 if __name__ == "__main__":
+    if not (os.environ.get("RUNCAST_URL") and os.environ.get("RUNCAST_API_KEY")):
+        sys.exit("set RUNCAST_URL and RUNCAST_API_KEY first, as the README does")
     main(int(sys.argv[1]) if sys.argv[1:] else 300)

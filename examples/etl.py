@@ -204,4 +204,6 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
+    if not (os.environ.get("RUNCAST_URL") and os.environ.get("RUNCAST_API_KEY")):
+        sys.exit("set RUNCAST_URL and RUNCAST_API_KEY first, as the README does")
     sys.exit(0 if main() else 1)

@@ -37,4 +37,8 @@ async def watch(execution_id: str, since: int) -> None:
 
 
 if __name__ == "__main__":
+    if not (os.environ.get("RUNCAST_URL") and os.environ.get("RUNCAST_API_KEY")):
+        sys.exit("set RUNCAST_URL and RUNCAST_API_KEY first, as the README does")
+    if len(sys.argv) < 2:
+        sys.exit("say which execution: python examples/watch.py EXECUTION [SINCE]")
     asyncio.run(watch(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -46,7 +46,9 @@ def _compiled(text: str, variables: tuple[str, ...]) -> Any:
     try:
         return _environment(variables).compile(text)
     except RuntimeError as error:
-        raise ExpressionError(_readable(str(error))) from None
+        wrong = _readable(str(error))
+        known = f"; the variables are {', '.join(variables)}" if "undeclared reference" in wrong else ""
+        raise ExpressionError(wrong + known) from None
     except TypeError:
         raise ExpressionError("the expression holds half of a surrogate pair") from None
 

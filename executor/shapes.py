@@ -17,6 +17,8 @@ from executor.domain.errors import Code, Invalid, Problem
 T = TypeVar("T")
 _AT = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _MASK = "the value"
+_MOST = 50
+"""Options that a message lists; the schema may be anybody's."""
 
 
 def path(prefix: str, steps: Iterable[str | int]) -> str:
@@ -41,27 +43,48 @@ def problems_of(
         steps = list(error.instance_path)
         kind = error.kind.as_dict()
         if error.kind.name == "additionalProperties":
+            known = _known(schema, error.schema_path)
             for name in kind["unexpected"]:
                 at = [*steps, name]
-                found.append((Problem(code, f"unknown field '{name}'", path(prefix, at)), at))
+                found.append((Problem(code, f"unknown field '{name}'{known}", path(prefix, at)), at))
         elif error.kind.name == "required":
             at = [*steps, kind["property"]]
             found.append((Problem(code, f"'{kind['property']}' is required", path(prefix, at)), at))
         else:
             where = path(prefix, steps)
-            wrong = _described(schema, error.schema_path) or error.message
+            wrong = _described(schema, error.schema_path) or _told(kind) or error.message
             found.append((Problem(code, f"{where or 'the body'}: {wrong}", where or None), steps))
     return found
 
 
 def _described(schema: Any, steps: Sequence[str | int]) -> str | None:
-    """What a schema of several forms says of them in its description: better than that none fits."""
-    if schema is None or not steps or steps[-1] not in ("anyOf", "oneOf"):
+    """What a schema of several forms, or with something ruled out, says of it in its description: better than that
+    none fits."""
+    if not steps or steps[-1] not in ("anyOf", "oneOf", "not"):
         return None
-    for step in steps[:-1]:
-        schema = schema[step]
-    description: str | None = schema.get("description")
+    description: str | None = _around(schema, steps).get("description")
     return description
+
+
+def _known(schema: Any, steps: Sequence[str | int]) -> str:
+    """Which fields there are where one is unknown."""
+    names = _around(schema, steps).get("properties", ())
+    return f"; there {'are' if len(names) > 1 else 'is'} {', '.join(names)}" if names else ""
+
+
+def _around(schema: Any, steps: Sequence[str | int]) -> dict[str, Any]:
+    """The schema that the keyword at the end of the steps belongs to."""
+    for step in steps[:-1]:
+        schema = schema[step] if schema is not None else None
+    return schema or {}
+
+
+def _told(kind: dict[str, Any]) -> str | None:
+    """All that a value may be; the validator's own message names two of them."""
+    options = kind.get("options")
+    if not isinstance(options, list) or len(options) > _MOST or not all(isinstance(each, str) for each in options):
+        return None
+    return f"the value is not one of {', '.join(options)}"
 
 
 def compiled(schema: dict[str, Any]) -> Any:

@@ -48,7 +48,9 @@ async def set_plan(organizations: Organizations, name: str, plan: str, own: int 
     organization = await _named(organizations, name)
     if plan not in list(Plan):
         raise _wrong("plan", f"'{plan}' is not a plan; there are {', '.join(Plan)}")
-    if (plan == Plan.CUSTOM) is (own is None):
+    if plan == Plan.CUSTOM and own is None:
+        raise _wrong("runs_at_once", "the plan 'custom' needs a number: --runs-at-once 10")
+    if plan != Plan.CUSTOM and own is not None:
         raise _wrong("runs_at_once", "goes with the plan 'custom', and with no other")
     if own is not None and own < 1:
         raise _wrong("runs_at_once", f"{own} is less than 1")

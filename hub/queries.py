@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -50,7 +51,7 @@ def parse_query(pairs: Iterable[tuple[str, str]], type: type[T]) -> T:
         try:
             values[fields[name]] = _converted(texts, hints[fields[name]])
         except (msgspec.ValidationError, ValueError) as error:
-            problems.append(_problem(name, f"{name}: {str(error).replace(' - at `$`', '')}"))
+            problems.append(_problem(name, f"{name}: {_wrong(str(error), hints[fields[name]])}"))
     if "cursor" in given and "offset" in given:
         problems.append(_problem("cursor", "cursor excludes offset"))
     if problems:
@@ -60,6 +61,21 @@ def parse_query(pairs: Iterable[tuple[str, str]], type: type[T]) -> T:
 
 def _problem(field: str, message: str) -> Problem:
     return Problem(Code.VALIDATION_ERROR, message, field)
+
+
+def _wrong(error: str, hint: Any) -> str:
+    """What a parameter should be; msgspec names none of an enumeration's values, and null is none in a query."""
+    if error.startswith("Invalid enum value"):
+        return f"must be one of {', '.join(_options(hint))}"
+    return error.replace(" - at `$`", "").replace(" | null", "")
+
+
+def _options(hint: Any) -> list[str]:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return [str(option.value) for option in hint]
+    if isinstance(hint, str):  # Of a Literal.
+        return [hint]
+    return [option for inner in get_args(hint) for option in _options(inner)]
 
 
 def _converted(texts: list[str], hint: Any) -> Any:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import sys
@@ -273,3 +274,10 @@ def test_the_newest_version_of_the_changelog_is_this_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert newest is not None
     assert newest[1] == project["version"] == VERSION
+
+
+@pytest.mark.parametrize("name", ["agent_chain.py", "approval.py", "etl.py", "watch.py"])
+def test_an_example_that_does_not_know_the_hub_says_what_to_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNCAST_URL", raising=False)
+    with pytest.raises(SystemExit, match="set RUNCAST_URL and RUNCAST_API_KEY"):
+        runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")

@@ -80,6 +80,7 @@ class Loop(Component):
                 "pattern": f"^{VARIABLE_PATTERN}$",
                 "maxLength": 64,
                 "not": {"enum": list(_RESERVED)},
+                "description": f"must be a name other than {', '.join(_RESERVED)}",
                 "default": DEFAULT_ITEM,
             },
             "max_concurrency": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1},

@@ -35,8 +35,9 @@ class SubWorkflow(Component):
         return Suspend(signal=f"execution:{opens.id}", opens=opens)
 
     def signalled(self, data: Any) -> Output:
-        """How the run ended. A failure is tried again, by a run of its own, where the retry policy says so."""
+        """How the run ended. A failure is tried again, by a run of its own, where the retry policy says so; however
+        deep it was, it is told once."""
         if data["status"] == "completed":
             return Output(data["results"])
-        why = data["error"]["message"]
-        raise ComponentError(f"its run {data['status']}: {why}", code="EXECUTION_FAILED", temporary=True)
+        why, came = data["error"]["message"], f"its run {data['status']}: "
+        raise ComponentError(why if why.startswith(came) else f"{came}{why}", code="EXECUTION_FAILED", temporary=True)

@@ -145,11 +145,20 @@ def _reference_findings(
             if reference.root is Root.COMPONENT and graph.named(reference.name) is not None:
                 yield from _component_reference(graph, spec, reference, field)
         elif reference.root is Root.VARIABLE:
-            yield error("REFERENCE", f"'{reference.text}' is not a reference: {NOWHERE}", field, spec.id)
+            yield error("REFERENCE", f"'{reference.text}' {_no_variable(graph, reference)}", field, spec.id)
         elif reference.root is Root.COMPONENT:
             yield from _component_reference(graph, spec, reference, field)
         elif reference.root in (Root.PARAMETER, Root.INPUT):
             yield from _parameter_reference(graph, spec, reference, registry, field, used)
+
+
+def _no_variable(graph: Graph, reference: Reference) -> str:
+    """What is wrong with a reference whose first word is nothing that a loop around it has named."""
+    if graph.named(reference.name) is not None:
+        return f"does not say what of '{reference.name}': write ${{{reference.name}.output}} and what follows"
+    if names := variables_of(graph):
+        return f"is not a reference: {NOWHERE}; here there are {', '.join(names)}"
+    return f"is not a reference: {NOWHERE}; this is in no loop"
 
 
 def _parameter_reference(

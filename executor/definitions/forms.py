@@ -61,14 +61,20 @@ class Written(Struct, frozen=True, kw_only=True):
         return prefix
 
     def moved(self, finding: Finding, prefix: str) -> Finding:
-        return structs.replace(finding, field=self.place(finding.field, prefix))
+        field = self.place(finding.field, prefix)
+        return structs.replace(finding, field=field, message=_at(finding.message, finding.field, field))
 
     def refused(self, invalid: Invalid, prefix: str) -> Invalid:
         """The graph's wrong shape, where it was written."""
+        places = ((each, self.place(each.field, prefix)) for each in invalid.problems)
         return Invalid(
-            Problem(each.code, each.message, self.place(each.field, prefix), each.details)
-            for each in invalid.problems
+            Problem(each.code, _at(each.message, each.field, place), place, each.details) for each, place in places
         )
+
+
+def _at(message: str, field: str | None, place: str | None) -> str:
+    """The message, which may begin with its field, where it was written."""
+    return f"{place}: {message[len(field) + 2 :]}" if field and message.startswith(f"{field}: ") else message
 
 
 Compile = Callable[[Any, str], Written]

@@ -23,7 +23,9 @@ _INDEX = re.compile(r"[0-9]{1,9}")
 MOST_BYTES = 8 * 1024 * 1024
 """What the references of one config may come to together."""
 _VARIABLE = re.compile(VARIABLE_PATTERN)
-NOWHERE = "it must start with workflow.input, with a component's id and .output, or with the name of a loop's item"
+NOWHERE = (
+    "it must start with workflow.input, with a component's id and .output, or in a loop with the name of its item"
+)
 
 
 class Root(StrEnum):

@@ -28,6 +28,9 @@ Timezone = Annotated[str, Meta(min_length=1, max_length=64)]
 Tags = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=128)], ...], Meta(max_length=100)]
 Project = Annotated[str, Meta(min_length=1, max_length=128)]
 QueueLimit = Annotated[int, Meta(ge=1, le=1000)]
+CatchUpValue = Annotated[
+    bool | Literal["none", "latest", "all"] | None, Meta(description="must be none, latest or all, or true or false")
+]
 Window = Annotated[int, Meta(ge=1, le=YEAR_SECONDS)]
 Jitter = Annotated[int, Meta(ge=0, le=86_400)]
 
@@ -48,7 +51,7 @@ class UpdateSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     project_id: Project | UnsetType | None = UNSET
     overlap_policy: Overlap | UnsetType | None = UNSET
     queue_limit: QueueLimit | UnsetType | None = UNSET
-    catch_up: bool | Literal["none", "latest", "all"] | UnsetType | None = UNSET
+    catch_up: CatchUpValue | UnsetType = UNSET
     catch_up_window_seconds: Window | UnsetType | None = UNSET
     jitter_seconds: Jitter | UnsetType | None = UNSET
     start_at: TimeValue | UnsetType | None = UNSET

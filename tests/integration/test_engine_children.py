@@ -224,5 +224,7 @@ async def test_a_workflow_that_runs_itself_comes_to_an_end(stage: Stage) -> None
     async with stage.running():
         run = await stage.ended(id)
     assert run.status == "failed"
-    assert "does the workflow run itself?" in (run.error_message or "")
+    message = run.error_message or ""
+    assert message.startswith("its run failed: more than ")
+    assert message.endswith("does the workflow run itself?")
     assert await stage.store.reads.count(ExecutionRow, (Eq("organization_id", stage.organization),)) == DEEPEST + 1

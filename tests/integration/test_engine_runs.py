@@ -268,7 +268,8 @@ async def test_what_waits_long_is_parked_and_goes_on_when_its_time_has_come(stag
 async def test_an_execution_that_is_scheduled_for_later_is_pending_until_then(stage: Stage) -> None:
     at = plus(stage.clock.now(), 0.5)
     async with stage.running():
-        id = await stage.create(workflow(), scheduled_at=at)
+        when = step("when", "transform", config={"expression": "execution.scheduled_at"})
+        id = await stage.create(workflow(when), scheduled_at=at)
         assert (await stage.view(id)).status == "pending"
         now = await stage.create(workflow())
         await stage.end(now)
@@ -276,6 +277,7 @@ async def test_an_execution_that_is_scheduled_for_later_is_pending_until_then(st
     assert view.started_at is not None
     assert view.started_at >= at
     assert view.scheduled_at == at
+    assert view.results == {"when": at}
 
 
 # cancellation

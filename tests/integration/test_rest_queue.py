@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from executor.domain.errors import Invalid
 from executor.domain.plans import Plan
+from hub.organizations import set_plan
 from tests.integration.hubs import Client, Hub, unique, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -68,6 +70,18 @@ async def test_estimates_come_from_what_was_before(admin: Client) -> None:
     await admin.ended(first.data["id"])
     second = await admin.post(f"/workflows/{workflow['id']}/execute", {})
     assert second.data["estimated_duration"] >= 0
+
+
+async def test_a_plan_of_ones_own_needs_its_number_and_no_other_takes_one(hub: Hub) -> None:
+    organizations, name = hub.services.store.ledgers.organizations, unique("plan")
+    await hub.client(organization=name)
+    for plan, own, says in (
+        ("custom", None, "--runs-at-once"),
+        ("free", 7, "and with no other"),
+        ("gold", None, "free, pro"),
+    ):
+        with pytest.raises(Invalid, match=says):
+            await set_plan(organizations, name, plan, own)
 
 
 async def test_a_plan_bounds_what_runs_at_once(hub: Hub) -> None:

@@ -95,7 +95,8 @@ async def test_what_is_refused_names_its_field(admin: Client) -> None:
     assert set(await refused(admin, interval_seconds=0)) == {"interval_seconds"}
     assert set(await refused(admin, workflow_id="none")) == {"workflow_id"}
     assert set(await refused(admin, overlap_policy="sometimes")) == {"overlap_policy"}
-    assert set(await refused(admin, catch_up="some")) == {"catch_up"}
+    catch_up = await refused(admin, catch_up="some")
+    assert catch_up == {"catch_up": "catch_up: must be none, latest or all, or true or false"}
     assert set(await refused(admin, cron="0 0 31 2 *")) == {"cron"}
     assert set(await refused(admin, start_at="2030-01-02T00:00:00Z", end_at="2030-01-01T00:00:00Z")) == {"end_at"}
     assert set(await refused(admin, start_at="2030-01-02T00:00:00")) == {"start_at"}, "without a zone"

@@ -55,6 +55,7 @@ def facts_of(state: State) -> dict[str, Any]:
         "project_id": run.project_id,
         "created_by": run.created_by,
         "created_at": run.created_at,
+        "scheduled_at": run.scheduled_at,
         "started_at": state.started_at,
     }
 

@@ -167,6 +167,12 @@ def test_a_loop_has_its_blocks_as_the_definition_that_it_runs() -> None:
     ]
 
 
+def test_a_message_names_the_place_that_was_written() -> None:
+    raw = blocks(block("a", "loop", loop_over="items", loop_blocks=[block("b", "code", code="1")]))
+    (found,) = examine(raw, Registry())[1].errors
+    assert found.message.startswith("definition.blocks[0].parameters.loop_over: ")
+
+
 def test_all_that_is_wrong_with_blocks_is_told_at_once_where_it_was_written() -> None:
     raw = blocks(
         block("a", "navigation", method="GETT", speed=3),

@@ -55,7 +55,7 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
         "definition.nope",
     }
     assert problems["definition.name"] == "'name' is required"
-    assert problems["definition.nope"] == "unknown field 'nope'"
+    assert problems["definition.nope"] == "unknown field 'nope'; there are name, inner, many, anything"
 
 
 def test_without_a_prefix_the_path_begins_with_the_field() -> None:
@@ -113,3 +113,23 @@ def test_where_in_the_value_a_problem_is_comes_beside_it() -> None:
         ("config.b", ["b"]),
     ]
     assert {problem.code for problem, _ in found} == {Code.WORKFLOW_INVALID}
+
+
+def test_what_would_be_right_is_said() -> None:
+    problems = wrong({"name": "x", "nope": 1, "inner": {"url": "u", "no": 1}})
+    assert problems["nope"] == "unknown field 'nope'; there are name, inner, many, anything"
+    assert problems["inner.no"] == "unknown field 'no'; there are url, count"
+
+
+def test_all_options_are_named_and_what_a_schema_rules_out_is_told_in_its_words() -> None:
+    schema = {
+        "properties": {
+            "policy": {"enum": ["skip", "queue", "cancel", "allow"]},
+            "name": {"not": {"enum": ["input"]}, "description": "must be a name other than input"},
+        }
+    }
+    found = problems_of(compiled(schema), {"policy": "wait", "name": "input"}, "", schema=schema)
+    assert {problem.message for problem, _ in found} == {
+        "policy: the value is not one of skip, queue, cancel, allow",
+        "name: must be a name other than input",
+    }

@@ -329,6 +329,37 @@ def test_each_case_of_a_switch_must_parse() -> None:
 # references
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("${item.x}", "in no loop"),
+        ("${iteration.index}", "in no loop"),
+        ("${a.results}", "write ${a.output} and what follows"),
+    ],
+)
+def test_a_reference_to_nothing_says_what_would_be_one(text: str, says: str) -> None:
+    (found,) = examined(definition(component("a"), component("b", config={"message": text}))).errors
+    assert text in found.message
+    assert says in found.message
+
+
+def test_in_a_loop_that_calls_its_item_otherwise_the_names_are_told() -> None:
+    inner = [
+        component("text", config={"message": "${item.x}"}),
+        component("sum", "transform", config={"expression": "item"}),
+    ]
+    config = {"items": [1], "as": "order", "body": {"components": inner}}
+    text, cel = examined(definition(component("each", "loop", config=config))).errors
+    assert "here there are iteration, order" in text.message
+    assert "the variables are input, steps, execution, output, iteration, order" in cel.message
+
+
+def test_the_name_of_an_item_that_is_taken_is_told_in_words() -> None:
+    config = {"items": [1], "as": "steps", "body": {"components": [component("a")]}}
+    (found,) = examined(definition(component("each", "loop", config=config))).errors
+    assert "must be a name other than input, steps" in found.message
+
+
 def test_references_must_be_written_right_and_lead_to_something_before() -> None:
     messages = {
         "bad": "${a + 1}",

@@ -65,6 +65,15 @@ def test_every_wrong_parameter_is_named_at_once() -> None:
     assert fields(*wrong) == [name for name, _ in wrong]
 
 
+def test_a_wrong_parameter_says_what_would_be_right() -> None:
+    with pytest.raises(Invalid) as raised:
+        parse_query([("sort", "x"), ("is_new", "?")], Query)
+    sort, is_new = (problem.message for problem in raised.value.problems)
+    assert sort == "sort: must be one of name, age"
+    assert "bool" in is_new
+    assert "null" not in is_new
+
+
 def test_a_parameter_given_twice_is_refused_unless_it_is_a_list() -> None:
     assert fields(("limit", "1"), ("limit", "2")) == ["limit"]
 
