@@ -184,7 +184,7 @@ class Attempts:
             first_started_at=known.first_started_at or state.run.created_at,
             egress=self._egress,
             agents=self._agents(state.run.organization_id, opened),
-            workflows=self._workflows(state.run.organization_id, state.run.parent.depth if state.run.parent else 0),
+            workflows=self._workflows(state.run),
             retry=spec.retry,
             timeout_seconds=spec.timeout_seconds,
         )

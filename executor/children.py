@@ -13,7 +13,8 @@ from executor.domain.events import execution as events
 from executor.domain.events.execution import Parent
 from executor.domain.execution.decide import Creation, decide_create
 from executor.domain.execution.lifecycle import decide_cancel, decide_pause, decide_resume, decide_terminate
-from executor.domain.execution.state import State
+from executor.domain.execution.rows import ExecutionRow
+from executor.domain.execution.state import Header, State
 from executor.domain.execution.state import initial as unborn
 from executor.domain.values import Instant, WorkflowStatus
 from executor.domain.workflow import WorkflowRow
@@ -24,6 +25,8 @@ from executor.workflows import creation_of
 
 DEEPEST: Final = 20
 """How many runs may be above one: a workflow that runs itself comes to an end."""
+MOST_BELOW: Final = 10_000
+"""How many runs may be below one at the top, at all depths together."""
 
 _THERE: Final = tuple(str(status) for status in WorkflowStatus if status is not WorkflowStatus.DELETED)
 
@@ -82,14 +85,16 @@ class WorkflowDirectory:
     def __init__(self, log: EventLog, reads: Reads, opener: Opener, clock: Clock) -> None:
         self._log, self._reads, self._opener, self._clock = log, reads, opener, clock
 
-    def of(self, organization_id: str, depth: int) -> FindWorkflow:
-        """Those of an organization, for a run that `depth` others are above."""
+    def of(self, run: Header) -> FindWorkflow:
+        """Those of its organization, as children of a run."""
+        above = run.parent
 
         async def find(id: str | None, name: str | None, parameters: dict[str, Any]) -> OpensRun:
-            if depth >= DEEPEST:
+            if above is not None and above.depth >= DEEPEST:
                 raise ComponentError(f"more than {DEEPEST} runs would be above it; does the workflow run itself?")
             try:
-                known = await self._known(organization_id, id, name)
+                await self._require_room(above.root_execution_id if above is not None else run.id)
+                known = await self._known(run.organization_id, id, name)
                 creation = await creation_of(self._opener, known, parameters, created_by="", keeps_sealed=True)
             except Unavailable as error:
                 raise ComponentError(f"the workflow cannot be looked up for now: {error}", temporary=True) from None
@@ -98,6 +103,11 @@ class WorkflowDirectory:
             return OpensRun(id=self._clock.new_id(), creation=creation)
 
         return find
+
+    async def _require_room(self, root: str) -> None:
+        if await self._reads.count(ExecutionRow, (Eq("root_execution_id", root),)) >= MOST_BELOW:
+            message = f"there are {MOST_BELOW} runs below the one at the top already, which is the most"
+            raise ComponentError(message)
 
     async def _known(self, organization_id: str, id: str | None, name: str | None) -> workflow.State:
         key = Eq("name", name) if id is None else Eq("id", id)

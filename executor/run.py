@@ -42,6 +42,8 @@ LEAVE_GRACE_SECONDS = 5.0
 """The same for a run that this engine lets go of, such as at its end."""
 KEPT_EVENTS = 256
 """After how many events of a run its fold is kept again; a fourth of them is enough where it parks."""
+_AGAIN = -1
+"""The version that was decided on, where there is more to decide on it."""
 _AT_ONCE_EVENTS = 256
 _AT_ONCE_BYTES = 1024 * 1024
 _AT_ONCE_SECONDS = 0.02
@@ -81,7 +83,7 @@ class Run:
         self._version = 0
         self._epoch = 0
         self._kept = 0
-        self._decided = -1
+        self._decided = _AGAIN
         self._seen = 0
         self._appending = 0
         self._mailbox: list[Input] = []
@@ -154,7 +156,8 @@ class Run:
             decision = advance(self._state, self._epoch, inputs, now, may_start=self._may_start)
             if decision is not None and decision.events and not await self._record(decision, taken):
                 return True
-            self._decided = self._version
+            is_whole = decision is None or not decision.is_cut
+            self._decided = self._version if is_whole else _AGAIN
         if self._state.is_ended or not (self._may_start or self._state.running):
             return False
         return bool(self._mailbox) or self._is_called() or await self._wait()
@@ -198,7 +201,9 @@ class Run:
     def _is_called(self) -> bool:
         """There is more to decide at once."""
         state = self._state
-        return not state.is_paused and bool(state.asking or state.finished or state.signalled)
+        if state.is_paused:
+            return False
+        return self._decided == _AGAIN or bool(state.asking or state.finished or state.signalled)
 
     def _due(self, now: Instant) -> list[Input]:
         """What has come for components that wait: signals, and then times. While the run is paused, nothing has."""

@@ -154,6 +154,7 @@ def run_row(id: str, organization_id: str, created_at: Instant) -> ExecutionRow:
         engine=None,
         epoch=0,
         project_id=None,
+        root_execution_id=None,
         is_in_queue=False,
         is_holding=False,
         slot=None,

@@ -11,6 +11,7 @@ import pytest
 
 from executor.children import DEEPEST
 from executor.domain.execution.lifecycle import decide_pause, decide_resume, decide_terminate
+from executor.domain.execution.retry import Retry, decide_retry
 from executor.domain.execution.rows import ExecutionRow
 from executor.ports import Eq, Order, RowQuery
 from tests.integration.engines import Stage, link, staged, step, workflow
@@ -228,3 +229,30 @@ async def test_a_workflow_that_runs_itself_comes_to_an_end(stage: Stage) -> None
     assert message.startswith("its run failed: more than ")
     assert message.endswith("does the workflow run itself?")
     assert await stage.store.reads.count(ExecutionRow, (Eq("organization_id", stage.organization),)) == DEEPEST + 1
+
+
+async def test_there_are_only_so_many_runs_below_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executor.children.MOST_BELOW", 3)
+    await stage.define("one", workflow(step("end", "end", config={"output": {}})))
+    body = {"components": [runs("child", "one")]}
+    id = await stage.create(workflow(step("each", "loop", config={"items": [1, 2, 3, 4], "body": body})))
+    async with stage.running():
+        run = await stage.ended(id)
+    assert "there are 3 runs below the one at the top already" in (run.error_message or "")
+    assert len(await children(stage, id)) == 3
+
+
+async def test_a_child_that_is_retried_by_itself_waits_for_its_turn_like_any_other(stage: Stage) -> None:
+    await stage.define("bad", workflow(step("bad", "transform", config={"expression": "1/0"})))
+    id = await stage.create(workflow(runs("child", "bad")))
+    async with stage.running():
+        await stage.ended(id)
+    (child,) = await children(stage, id)
+    asked = Retry("somebody", None, None, {}, 1, None, {})
+    await stage.append(child, lambda state: decide_retry(state, asked))
+    row = await stage.store.reads.get(ExecutionRow, child)
+    assert row is not None
+    assert row.is_in_queue
+    async with stage.running("engine-2"):
+        await stage.happening(child, "execution.failed", 2)
+    assert "execution.signalled" not in (await stage.types(id))[-1]

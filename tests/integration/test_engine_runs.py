@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from executor.components.base import Output
+from executor.domain.execution.decision import MOST_EVENTS
 from executor.domain.values import plus, seconds_between
 from executor.secrets import PARAMETER_CONTEXT
 from tests.integration.engines import Stage, link, staged, step, workflow
@@ -371,3 +372,24 @@ async def test_hundreds_of_executions_at_once_all_complete(stage: Stage) -> None
     for number, id in enumerate(ids):
         assert (await stage.view(id)).results == {"sum": [number + 1, number + 2]}
     assert [event.position for event in await stage.all_events()] == list(range(1, stage.store.log.head + 1))
+
+
+async def test_a_very_wide_run_is_decided_in_pieces(stage: Stage) -> None:
+    wide = [step(f"w{number}", "transform", config={"expression": "1"}) for number in range(1500)]
+    id = await stage.create(workflow(*wide))
+    largest = 0
+    append = stage.store.log.append
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stage.store.log, name)
+
+        async def append(self, streams: Any, metadata: Any) -> Any:
+            nonlocal largest
+            largest = max(largest, sum(len(part.events) for part in streams))
+            return await append(streams, metadata)
+
+    async with stage.running(log=Watched()):
+        run = await stage.ended(id)
+    assert (run.status, len(run.results or {})) == ("completed", 1500)
+    assert MOST_EVENTS <= largest <= 2 * MOST_EVENTS

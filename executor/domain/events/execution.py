@@ -12,14 +12,15 @@ from executor.domain.values import Instant, component_key
 
 
 class Parent(Struct, frozen=True, kw_only=True):
-    """What waits for a run: a component (with the path of its iteration) of another. `root_execution_id` is the run
-    at the top, `depth` how many runs are above."""
+    """What opened a run: a component (with the path of its iteration) of another, which `waits` for it until it has
+    ended once. `root_execution_id` is the run at the top, `depth` how many runs are above."""
 
     execution_id: str
     component_id: str
     iteration: str = ""
     root_execution_id: str
     depth: int = 1
+    waits: bool = True
 
 
 class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -50,6 +50,10 @@ MOST_COMPONENTS = 1_000_000
 """How many components one run begins, each once for each iteration: loops in loops come to an end."""
 
 
+MOST_EVENTS: Final = 512
+"""Of one decision, and so of one append: what is left of a wide run follows in the next."""
+
+
 def illegal(state: State, what: str) -> ResourceConflict:
     """`what` cannot be done with the run as it stands."""
     message = f"the execution is {state.status} and cannot be {what}"
@@ -57,13 +61,15 @@ def illegal(state: State, what: str) -> ResourceConflict:
 
 
 class Decision:
-    """Take what arrived, then `advance`. With `may_start` false nothing is started on the way."""
+    """Take what arrived, then `advance`. With `may_start` false nothing is started on the way. One that `is_cut`
+    stopped before there was nothing more to decide."""
 
     def __init__(self, state: State, now: Instant, may_start: bool = True) -> None:
         self.state = copied(state)
         self.now = now
         self.may_start = may_start
         self.events: list[Event] = []
+        self.is_cut = False
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
@@ -255,8 +261,12 @@ class Decision:
     # going on
 
     def advance(self) -> None:
-        """Goes on until nothing more follows without something new arriving. A paused run stays as it is."""
+        """Goes on until nothing more follows without something new arriving, or until there are too many events. A
+        paused run stays as it is."""
         while not (self.state.is_ended or self.state.is_paused):
+            if len(self.events) >= MOST_EVENTS:
+                self.is_cut = True
+                return None
             if self.state.failure is not None and self.state.map.definition.fail_fast:
                 return self.end_failed(self.state.failure)
             if self.state.deadline is not None and self.state.deadline <= self.now:

@@ -127,6 +127,8 @@ def _ended(draft: State, event: Event, stamp: Stamp) -> None:
 def _retried(draft: State, event: events.ExecutionRetried, stamp: Stamp) -> None:
     is_same = event.definition is None and event.parameters == draft.run.parameters
     draft.header = structs.replace(draft.run, workflow_version=event.workflow_version, parameters=event.parameters)
+    if draft.run.parent is not None:
+        draft.header = structs.replace(draft.run, parent=structs.replace(draft.run.parent, waits=False))
     if event.definition is not None:
         draft.graph = Graph(event.definition)
     draft.started_at, draft.completed_at, draft.duration, draft.paused_seconds = None, None, None, 0.0

@@ -18,7 +18,7 @@ from executor.domain.execution.shards import Shards
 from executor.domain.execution.state import ComponentState, Header, Iteration, Loop, Signal, State
 from executor.domain.values import ExecutionStatus, Instant
 
-REVISION: Final = 2
+REVISION: Final = 3
 
 
 class Fold(Struct, frozen=True, kw_only=True):

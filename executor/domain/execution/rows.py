@@ -85,6 +85,7 @@ class ExecutionRow(Row, frozen=True, kw_only=True):
     engine: str | None
     epoch: int
     project_id: str | None
+    root_execution_id: str | None
     is_in_queue: bool
     is_holding: bool
     slot: int | None
@@ -183,6 +184,7 @@ def _execution_row(state: State) -> ExecutionRow:
         engine=state.holder,
         epoch=state.epoch,
         project_id=run.project_id,
+        root_execution_id=run.parent.root_execution_id if run.parent else None,
         is_in_queue=state.is_in_queue,
         is_holding=state.is_holding,
         slot=state.slots[0] if state.is_holding else None,

@@ -302,9 +302,14 @@ class State:
         return plus(since, limit) if self.status is ExecutionStatus.QUEUED else None
 
     @property
+    def is_below(self) -> bool:
+        """Another run waits for it, and it runs in that one's place. One that was retried by itself does not."""
+        return self.run.parent is not None and self.run.parent.waits
+
+    @property
     def is_in_queue(self) -> bool:
         """It waits for its turn, or for its time and then for its turn. What runs below another has that one's."""
-        if self.run.parent is not None or self.started_at is not None:
+        if self.is_below or self.started_at is not None:
             return False
         is_due_once = self.status is ExecutionStatus.PENDING and self.run.scheduled_at is not None
         return self.status is ExecutionStatus.QUEUED or is_due_once
@@ -312,7 +317,7 @@ class State:
     @property
     def is_holding(self) -> bool:
         """It counts among those that run at once: from its start to its end, also while it waits or is paused."""
-        return self.started_at is not None and not self.is_ended and self.run.parent is None
+        return self.started_at is not None and not self.is_ended and not self.is_below
 
     @property
     def due_at(self) -> Instant | None:

@@ -32,6 +32,7 @@ from executor.domain.execution.decide import (
     decide_claim,
     decide_create,
 )
+from executor.domain.execution.decision import MOST_EVENTS
 from executor.domain.execution.folds import evolve
 from executor.domain.execution.lifecycle import (
     decide_cancel,
@@ -136,11 +137,17 @@ class Play:
         return self
 
     def claim(self, engine: str = "engine-1") -> Play:
-        return self._happen(decide_claim(self.state, engine, self.now))
+        return self._happen(decide_claim(self.state, engine, self.now))._go_on()
+
+    def _go_on(self) -> Play:
+        """A wide run is decided in pieces."""
+        while len(self.latest) >= MOST_EVENTS:
+            self._happen(decide_advance(self.state, self.state.epoch, (), self.now))
+        return self
 
     def take(self, *inputs: Input, epoch: int | None = None, may_start: bool = True) -> Play:
         said = self.state.epoch if epoch is None else epoch
-        return self._happen(decide_advance(self.state, said, inputs, self.now, may_start=may_start))
+        return self._happen(decide_advance(self.state, said, inputs, self.now, may_start=may_start))._go_on()
 
     def drain(self, *inputs: Input) -> Play:
         """They arrive at an engine that is about to leave."""

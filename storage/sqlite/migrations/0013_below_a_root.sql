@@ -1,0 +1,3 @@
+-- How many executions there are below one.
+ALTER TABLE executions ADD COLUMN root_execution_id TEXT;
+CREATE INDEX executions_below_root ON executions (root_execution_id) WHERE root_execution_id IS NOT NULL;
