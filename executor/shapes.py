@@ -41,7 +41,7 @@ def problems_of(
         return [(Problem(code, message, prefix or None), [])]
     for error in errors:
         steps = list(error.instance_path)
-        kind = error.kind.as_dict()
+        kind, described = error.kind.as_dict(), _described(schema, error.schema_path)
         if error.kind.name == "additionalProperties":
             known = _known(schema, error.schema_path)
             for name in kind["unexpected"]:
@@ -49,10 +49,11 @@ def problems_of(
                 found.append((Problem(code, f"unknown field '{name}'{known}", path(prefix, at)), at))
         elif error.kind.name == "required":
             at = [*steps, kind["property"]]
-            found.append((Problem(code, f"'{kind['property']}' is required", path(prefix, at)), at))
+            wrong = described or f"'{kind['property']}' is required"
+            found.append((Problem(code, wrong, path(prefix, at)), at))
         else:
             where = path(prefix, steps)
-            wrong = _described(schema, error.schema_path) or _told(kind) or error.message
+            wrong = described or _told(kind) or error.message
             found.append((Problem(code, f"{where or 'the body'}: {wrong}", where or None), steps))
     return found
 
@@ -60,7 +61,7 @@ def problems_of(
 def _described(schema: Any, steps: Sequence[str | int]) -> str | None:
     """What a schema of several forms, or with something ruled out, says of it in its description: better than that
     none fits."""
-    if not steps or steps[-1] not in ("anyOf", "oneOf", "not"):
+    if not steps or steps[-1] not in ("anyOf", "oneOf", "not", "dependentRequired"):
         return None
     description: str | None = _around(schema, steps).get("description")
     return description

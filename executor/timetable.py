@@ -68,8 +68,8 @@ def cron_problem(expression: str, at: Instant) -> str | None:
     try:
         found = _next_cron(expression, "UTC", at)
     except (CronSimError, ValueError, AssertionError) as error:
-        said = str(error).removeprefix("Bad ") or "fields"
-        return f"its {said} cannot be read; write it as in '30 2 * * MON-FRI'"
+        said = str(error).removeprefix("Bad ") or "text"
+        return f"its {said} is wrong; write it as in '30 2 * * MON-FRI'"
     return "no date ever matches it" if found is None else None
 
 

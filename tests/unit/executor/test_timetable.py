@@ -129,7 +129,7 @@ def test_intervals_are_counted_from_their_anchor() -> None:
         ("* * * * ²L", "day-of-week"),
         ("* * * * MON#1/2", "day-of-week"),
         ("* * 1L * *", "day-of-month"),
-        ("0 0 30 2 *", "day-of-month"),
+        ("0 0 30 2 *", "its day-of-month is wrong"),
         ("* * */20 * 1L", "no date"),
         ("@reboot", "@daily"),
         ("@", "@daily"),

@@ -354,6 +354,12 @@ def test_in_a_loop_that_calls_its_item_otherwise_the_names_are_told() -> None:
     assert "the variables are input, steps, execution, output, iteration, order" in cel.message
 
 
+def test_what_goes_with_another_field_is_told_in_words() -> None:
+    config = {"while": "true", "max_concurrency": 2, "body": {"components": [component("a")]}}
+    (found,) = examined(definition(component("each", "loop", config=config))).errors
+    assert "'max_concurrency' go with 'items'" in found.message
+
+
 def test_the_name_of_an_item_that_is_taken_is_told_in_words() -> None:
     config = {"items": [1], "as": "steps", "body": {"components": [component("a")]}}
     (found,) = examined(definition(component("each", "loop", config=config))).errors
