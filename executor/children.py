@@ -99,7 +99,8 @@ class WorkflowDirectory:
             except Unavailable as error:
                 raise ComponentError(f"the workflow cannot be looked up for now: {error}", temporary=True) from None
             except Refusal as refusal:
-                raise ComponentError(str(refusal), code=refusal.problems[0].code) from None
+                said = f"the workflow '{name or id}' cannot be run: {refusal}"
+                raise ComponentError(said, code=refusal.problems[0].code) from None
             return OpensRun(id=self._clock.new_id(), creation=creation)
 
         return find

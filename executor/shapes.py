@@ -129,7 +129,7 @@ def _nullable(schema: Any) -> Any:
 
 
 def _from_msgspec(error: Exception, prefix: str) -> Problem:
-    text = str(error)
+    text = str(error).replace("Invalid RFC3339 encoded datetime", "must be a time, such as 2026-01-31T12:00:00Z")
     at = _AT.search(text)
     steps = at[1].removeprefix(".") if at else ""
     field = ".".join(part for part in (prefix, steps) if part) or None

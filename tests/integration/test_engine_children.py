@@ -99,7 +99,10 @@ async def test_a_failed_child_is_tried_again_as_another_run(stage: Stage) -> Non
 
 @pytest.mark.parametrize(
     ("name", "parameters", "says"),
-    [("nothing", {}, "there is no workflow named 'nothing'"), ("strict", {}, "'n' is required")],
+    [
+        ("nothing", {}, "there is no workflow named 'nothing'"),
+        ("strict", {}, "the workflow 'strict' cannot be run: 'n' is required"),
+    ],
 )
 async def test_what_cannot_be_run_fails_the_component(
     stage: Stage, name: str, parameters: dict[str, Any], says: str

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +13,10 @@ from executor.shapes import Shape, compiled, path, problems_of
 class Inner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(min_length=1)]
     count: Annotated[int, Meta(ge=1, le=10)] = 1
+
+
+class Timed(Struct, frozen=True, kw_only=True):
+    at: datetime
 
 
 class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,3 +138,10 @@ def test_all_options_are_named_and_what_a_schema_rules_out_is_told_in_its_words(
         "policy: the value is not one of skip, queue, cancel, allow",
         "name: must be a name other than input",
     }
+
+
+def test_what_is_no_time_is_told_how_one_is_written() -> None:
+    with pytest.raises(Invalid) as caught:
+        Shape(Timed).parse({"at": "tomorrow"})
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.message) == ("at", "at: must be a time, such as 2026-01-31T12:00:00Z")
