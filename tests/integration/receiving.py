@@ -215,7 +215,7 @@ class World:
 START = ComponentSpec(id="start", type="start")
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 60) -> None:
     """Waits for a condition, and fails where it does not come."""
     async with asyncio.timeout(seconds):
         while True:
