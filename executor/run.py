@@ -260,8 +260,10 @@ class Run:
         if self._version - self._kept < max(least, self._kept // 4):
             return
         self._kept = self._version
-        with contextlib.suppress(Unavailable):
+        try:
             await self._log.keep(self._stream, self._state, self._version)
+        except Exception as error:
+            _logger.warning("run.fold_not_kept", execution_id=self.id, error=type(error).__name__)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """What the store answers, however long it is away."""

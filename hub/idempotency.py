@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+import structlog
 from starlette.responses import Response
 
-from executor.domain.errors import Code, Invalid, Problem, ResourceConflict
+from executor.domain.errors import Code, Invalid, Problem, ResourceConflict, Unavailable
 from executor.domain.values import plus
 from executor.ports import Clock, FirstAnswer, FirstAnswers
 from executor.sealing import Sealer, Unsealable
@@ -29,6 +30,8 @@ _LOST_SECONDS: Final = 60.0
 """After which a request that never came to an answer, such as in a crash, may be done again under its key."""
 _PATIENCE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.05
+
+_logger = structlog.get_logger(__name__)
 
 Perform = Callable[[], Awaitable[Response]]
 
@@ -91,11 +94,15 @@ class Idempotency:
         return Response(body.encode(), known.status, {REPLAYED: "true"}, media_type="application/json")
 
     async def _finish(self, organization_id: str, key: str, response: Response) -> None:
-        """What failed on our side may be tried again."""
-        if response.status_code >= 500:
-            return await self._answers.drop(organization_id, key)
-        sealed = await self._sealer.seal(organization_id, bytes(response.body).decode(), _context(key))
-        return await self._answers.finish(organization_id, key, response.status_code, sealed)
+        """What failed on our side may be tried again. What was done is answered, also where that cannot be kept."""
+        try:
+            if response.status_code >= 500:
+                return await self._answers.drop(organization_id, key)
+            sealed = await self._sealer.seal(organization_id, bytes(response.body).decode(), _context(key))
+            await self._answers.finish(organization_id, key, response.status_code, sealed)
+        except (Unavailable, Unsealable) as error:
+            _logger.warning("idempotency.not_kept", organization_id=organization_id, error=str(error))
+        return None
 
 
 def _context(key: str) -> str:

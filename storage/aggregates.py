@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+import structlog
+
 from executor.domain.errors import Archived
 from executor.domain.events import Fact, Stamp
 from executor.ports import Aggregate, Recorded
 from storage.codec import Codec
 from storage.errors import UnknownStream
+
+_logger = structlog.get_logger(__name__)
 
 
 class Aggregates:
@@ -50,10 +55,15 @@ class Aggregates:
         keeper = self.of(stream).keeper
         return None if keeper is None else keeper.revision
 
-    def unpack(self, stream: str, data: bytes) -> Any:
+    def unpack(self, stream: str, version: int, data: bytes) -> tuple[Any, int] | None:
+        """A fold that was kept, with its version; None for one that cannot be read: the log has it all."""
         keeper = self.of(stream).keeper
         assert keeper is not None
-        return keeper.unpack(data)
+        try:
+            return keeper.unpack(data), version
+        except (msgspec.MsgspecError, ValueError):
+            _logger.warning("fold.unreadable", stream=stream, version=version)
+            return None
 
     def fact(self, recorded: Recorded) -> Fact:
         """Raises `Archived` where the data is blank, `UnknownEvent`."""

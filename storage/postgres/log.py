@@ -99,7 +99,7 @@ class PostgresLog:
         if revision is None:
             return None
         found = await self._pool.row(named("storage.postgres")["fold"], outward(stream), revision)
-        return None if found is None else (self._aggregates.unpack(stream, found[1]), found[0])
+        return None if found is None else self._aggregates.unpack(stream, *found)
 
     async def position_at(self, time: Instant) -> int:
         return await self._first_at(plus(time, 0.001)) - 1

@@ -108,7 +108,7 @@ class LogReader:
             return None
         params = (stream, revision)
         found = self._spot(lambda reader: reader.execute(queries()["fold"], params).fetchone())
-        return None if found is None else (self._aggregates.unpack(stream, found[1]), found[0])
+        return None if found is None else self._aggregates.unpack(stream, *found)
 
     def tail(self, after: int) -> AsyncIterator[Sequence[Recorded]]:
         return self.following.tail(after)

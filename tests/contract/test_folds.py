@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
 from executor.ports import Store
@@ -30,6 +31,16 @@ async def test_what_was_known_and_what_was_then_are_not_taken_from_it(store: Sto
     await store.log.keep("note:a", structs.replace(second.state, texts=("kept",)), 2)
     assert (await store.log.load("note:a", (first.state, 1)))[0].texts == ("one", "two")
     assert (await store.log.load("note:a", through=2))[0].texts == ("one", "two")
+
+
+async def test_a_fold_that_cannot_be_read_is_left_alone(
+    store: Store, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = await author.write("a", "one", "two")
+    with monkeypatch.context() as broken:
+        broken.setattr("storage.aggregates.Aggregates.pack", lambda *_: (1, b"{\xff"))
+        await store.log.keep("note:a", written.state, 2)
+    assert (await store.log.load("note:a"))[0].texts == ("one", "two")
 
 
 async def test_streams_whose_folds_are_not_kept_stay_as_they_are(store: Store, author: Author) -> None:

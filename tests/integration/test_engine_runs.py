@@ -393,3 +393,17 @@ async def test_a_very_wide_run_is_decided_in_pieces(stage: Stage) -> None:
         run = await stage.ended(id)
     assert (run.status, len(run.results or {})) == ("completed", 1500)
     assert MOST_EVENTS <= largest <= 2 * MOST_EVENTS
+
+
+async def test_a_fold_that_cannot_be_kept_harms_no_run(stage: Stage) -> None:
+    class Full:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stage.store.log, name)
+
+        async def keep(self, *_: Any) -> None:
+            raise RuntimeError("the disk is full")
+
+    wide = [step(f"w{number}", "transform", config={"expression": "1"}) for number in range(300)]
+    id = await stage.create(workflow(*wide))
+    async with stage.running(log=Full()):
+        assert (await stage.ended(id)).status == "completed"

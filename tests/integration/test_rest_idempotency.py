@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hub.organizations import forget_key
 from tests.integration.hubs import Client, Hub, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -87,3 +88,15 @@ async def test_what_is_shown_only_once_is_kept_sealed(hub: Hub, admin: Client) -
 async def test_what_is_no_key_is_a_422(admin: Client, key: str) -> None:
     answer = await said(admin, "/workflows", named(), key)
     assert (answer.status, answer.fields) == (422, ["Idempotency-Key"])
+
+
+async def test_what_was_done_is_answered_although_the_answer_cannot_be_kept(hub: Hub) -> None:
+    client = await hub.client()
+    ledger = hub.services.store.ledgers.organizations
+    organization = await ledger.get(client.organization_id)
+    assert organization is not None
+    await forget_key(ledger, organization.name)
+    hub.services.sealer.forget(organization.id)
+    body, key = named(), unique("key")
+    assert (await said(client, "/workflows", body, key)).status == 201
+    assert [each["name"] for each in (await client.get("/workflows")).data] == [body["name"]]
