@@ -44,8 +44,9 @@ from executor.domain.execution.inputs import (
     TimerDue,
 )
 from executor.domain.execution.loops import body_of
+from executor.domain.execution.parts import ComponentState, Signal
 from executor.domain.execution.references import input_of, lookup_in
-from executor.domain.execution.state import ComponentState, Signal, State
+from executor.domain.execution.state import State
 from executor.domain.references import TooLarge, resolve
 from executor.domain.secrets import redact
 from executor.domain.values import DEEPEST, Instant, is_deep, plus, split_key

@@ -13,8 +13,9 @@ from executor.domain.events import execution as events
 from executor.domain.events.execution import Parent
 from executor.domain.execution.decide import Creation, decide_create
 from executor.domain.execution.lifecycle import decide_cancel, decide_pause, decide_resume, decide_terminate
+from executor.domain.execution.parts import Header
 from executor.domain.execution.rows import ExecutionRow
-from executor.domain.execution.state import Header, State
+from executor.domain.execution.state import State
 from executor.domain.execution.state import initial as unborn
 from executor.domain.values import Instant, WorkflowStatus
 from executor.domain.workflow import WorkflowRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from executor.domain.execution.state import Header
+from executor.domain.execution.parts import Header
 from executor.opening import Opens
 
 FindWorkflow = Callable[[str | None, str | None, dict[str, Any]], Awaitable[Opens]]

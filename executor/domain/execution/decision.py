@@ -26,8 +26,9 @@ from executor.domain.execution.inputs import (
     Suspended,
     TimerDue,
 )
+from executor.domain.execution.parts import ComponentState
 from executor.domain.execution.references import lookup_in
-from executor.domain.execution.state import ComponentState, State, copied
+from executor.domain.execution.state import State, copied
 from executor.domain.references import TooLarge, resolve
 from executor.domain.secrets import redact
 from executor.domain.values import (

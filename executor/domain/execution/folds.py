@@ -15,7 +15,8 @@ from executor.domain.events import ComponentFacts, Event, Fact, Stamp
 from executor.domain.events import execution as events
 from executor.domain.events import loop as loop_events
 from executor.domain.execution import loops
-from executor.domain.execution.state import ComponentState, Header, Signal, State, copied
+from executor.domain.execution.parts import ComponentState, Header, Signal
+from executor.domain.execution.state import State, copied
 from executor.domain.values import ComponentStatus, ExecutionStatus, component_key, seconds_between, split_key
 
 

@@ -14,8 +14,9 @@ from msgspec import Struct
 from executor.domain.aggregate import Keeper
 from executor.domain.definition import Definition, Graph
 from executor.domain.events import Failure
+from executor.domain.execution.parts import ComponentState, Header, Iteration, Loop, Signal
 from executor.domain.execution.shards import Shards
-from executor.domain.execution.state import ComponentState, Header, Iteration, Loop, Signal, State
+from executor.domain.execution.state import State
 from executor.domain.values import ExecutionStatus, Instant
 
 REVISION: Final = 3

@@ -16,8 +16,9 @@ from msgspec import structs
 from executor.domain.definition import LOOP, Graph, own_config
 from executor.domain.events import Failure, Stamp
 from executor.domain.events import loop as events
+from executor.domain.execution.parts import Iteration, Loop
 from executor.domain.execution.references import lookup_in
-from executor.domain.execution.state import Iteration, Loop, State, output_key
+from executor.domain.execution.state import State, output_key
 from executor.domain.references import resolve
 from executor.domain.values import ComponentStatus, component_key, split_key
 

@@ -14,7 +14,8 @@ from executor.domain.errors import Code, Invalid, Problem
 from executor.domain.events import Event
 from executor.domain.events import execution as events
 from executor.domain.execution.decision import illegal
-from executor.domain.execution.state import ComponentState, State
+from executor.domain.execution.parts import ComponentState
+from executor.domain.execution.state import State
 from executor.domain.values import ComponentStatus, ExecutionStatus, Progress
 
 _RETRIED = (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)

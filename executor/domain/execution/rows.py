@@ -12,8 +12,9 @@ from executor.domain.aggregate import Aggregate, Row
 from executor.domain.events import Failure
 from executor.domain.execution.folds import evolve
 from executor.domain.execution.kept import KEEPER
+from executor.domain.execution.parts import ComponentState
 from executor.domain.execution.references import concurrency_of
-from executor.domain.execution.state import ComponentState, State, initial
+from executor.domain.execution.state import State, initial
 from executor.domain.secrets import redact, redact_json
 from executor.domain.values import Instant, Progress
 

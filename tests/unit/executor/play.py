@@ -43,9 +43,10 @@ from executor.domain.execution.lifecycle import (
     decide_start,
     decide_terminate,
 )
+from executor.domain.execution.parts import Signal
 from executor.domain.execution.retry import Retry, decide_retry
 from executor.domain.execution.rows import AGGREGATE
-from executor.domain.execution.state import Signal, State, initial
+from executor.domain.execution.state import State, initial
 from executor.domain.values import Instant, RetryPolicy, plus, seconds_between
 from tests.given import ORGANIZATION, PERSON, START, SUBJECT, Given
 
