@@ -7,6 +7,7 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -112,43 +113,24 @@ async def opened(
         redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
         stack.push_async_callback(redis.aclose)
         authenticator = Authenticator(store, key, clock)
-        agents = AgentDirectory(store.reads, sealer)
-        workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
-        attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
-        consequences = Consequences(store.log, clock, (Children(), Tasks()))
-        queue = Queue(store.reads, store.ledgers.organizations)
-        engine = Engine(
-            clock.new_id(), store.log, store.reads, store.ledgers.engines, clock, attempts, consequences, queue
-        )
-        firing = Firing(store.log, store.reads, sealer, clock, consequences)
-        scheduler = Scheduler(store.log, store.reads, clock, firing)
+        running = _running(store, sealer, registry, egress, clock)
         feed = Feed(store.log)
         doorbell = Doorbell()
         webhooks = Webhooks(store, sealer, egress, clock, redis_url, doorbell=doorbell)
-        task_handler = TaskHandler(store.log, clock)
-        tasks = TaskCommands(store.log, store.reads, store.ledgers.task_leases, task_handler, sealer, clock)
+        handler = TaskHandler(store.log, clock)
+        tasks = TaskCommands(store.log, store.reads, store.ledgers.task_leases, handler, sealer, clock)
         claims = Claims(tasks, feed)
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
-            counter = ChannelReplayer(store.log, store.ledgers.replays, store.ledgers.leases, clock)
-            runs |= {
-                "feed": feed.run,
-                "key use": authenticator.keep_use,
-                "claims": claims.run,
-                "replays": once_ours(store, lambda: counter.run(is_alone=not store.is_shared)),
-            }
+            runs |= {"feed": feed.run, "key use": authenticator.keep_use, "claims": claims.run}
+            runs |= _runs_of_web(store, clock)
         if Role.EXECUTOR in roles:
-            await _announce(store, engine)
-            runs["engine"] = once_ours(store, engine.run)
-            runs["scheduler"] = once_ours(store, scheduler.run)
-            sweep = TaskSweep(task_handler, store.reads, store.ledgers.task_leases, clock)
-            runs["tasks"] = once_ours(store, sweep.run)
+            await _announce(store, running.engine)
+            runs |= _runs_of_executor(store, running, handler, clock)
         if Role.WORKER in roles:
-            runs["webhooks"] = once_ours(store, lambda: webhooks.run(is_alone=not store.is_shared))
-            if (days := settings.retention_days) is not None:
-                runs["retention"] = once_ours(store, lambda: Archivist(store, clock, settings.archive).keep(days))
+            runs |= _runs_of_worker(store, webhooks, settings, clock)
         await stack.enter_async_context(Parts({"hints": hints.run} if store.is_shared else {}))
         parts = await stack.enter_async_context(Parts(runs))
         yield Services(
@@ -161,24 +143,15 @@ async def opened(
             registry=registry,
             egress=egress,
             authenticator=authenticator,
-            engine=engine,
-            consequences=consequences,
+            engine=running.engine,
+            consequences=running.consequences,
             idempotency=Idempotency(store.ledgers.first_answers, sealer, clock),
             feed=feed,
-            sockets=Sockets(
-                feed,
-                store.log,
-                authenticator.authenticate,
-                is_there(store),
-                is_lost(store.ledgers.retention),
-                replays,
-                clock,
-                settings.allowed_origins,
-            ),
+            sockets=_sockets(store, feed, replays, authenticator, clock, settings),
             streams=Streams(feed, replays, clock),
             webhooks=webhooks.commands,
             agents=AgentCommands(store.log, sealer, egress, clock),
-            schedules=ScheduleCommands(store, sealer, clock, firing),
+            schedules=ScheduleCommands(store, sealer, clock, running.firing),
             tasks=tasks,
             claims=claims,
             replays=ReplayCommands(store),
@@ -186,6 +159,56 @@ async def opened(
             end_work=lambda: _end_work(parts, claims),
             started=time.monotonic(),
         )
+
+
+class _Running(NamedTuple):
+    """What drives executions, and begins those of schedules."""
+
+    engine: Engine
+    consequences: Consequences
+    firing: Firing
+    scheduler: Scheduler
+
+
+def _running(store: Store, sealer: Sealer, registry: Registry, egress: Egress, clock: Clock) -> _Running:
+    agents = AgentDirectory(store.reads, sealer)
+    workflows = WorkflowDirectory(store.log, store.reads, sealer, clock)
+    attempts = Attempts(registry, egress, sealer, agents.of, workflows.of)
+    consequences = Consequences(store.log, clock, (Children(), Tasks()))
+    queue = Queue(store.reads, store.ledgers.organizations)
+    ledger = store.ledgers.engines
+    engine = Engine(clock.new_id(), store.log, store.reads, ledger, clock, attempts, consequences, queue)
+    firing = Firing(store.log, store.reads, sealer, clock, consequences)
+    return _Running(engine, consequences, firing, Scheduler(store.log, store.reads, clock, firing))
+
+
+def _runs_of_web(store: Store, clock: Clock) -> dict[str, Run]:
+    counter = ChannelReplayer(store.log, store.ledgers.replays, store.ledgers.leases, clock)
+    return {"replays": once_ours(store, lambda: counter.run(is_alone=not store.is_shared))}
+
+
+def _runs_of_executor(store: Store, running: _Running, handler: TaskHandler, clock: Clock) -> dict[str, Run]:
+    sweep = TaskSweep(handler, store.reads, store.ledgers.task_leases, clock)
+    return {
+        "engine": once_ours(store, running.engine.run),
+        "scheduler": once_ours(store, running.scheduler.run),
+        "tasks": once_ours(store, sweep.run),
+    }
+
+
+def _runs_of_worker(store: Store, webhooks: Webhooks, settings: Settings, clock: Clock) -> dict[str, Run]:
+    runs = {"webhooks": once_ours(store, lambda: webhooks.run(is_alone=not store.is_shared))}
+    if (days := settings.retention_days) is not None:
+        runs["retention"] = once_ours(store, lambda: Archivist(store, clock, settings.archive).keep(days))
+    return runs
+
+
+def _sockets(
+    store: Store, feed: Feed, replays: ReplayChannels, authenticator: Authenticator, clock: Clock, settings: Settings
+) -> Sockets:
+    is_gone = is_lost(store.ledgers.retention)
+    authenticate, origins = authenticator.authenticate, settings.allowed_origins
+    return Sockets(feed, store.log, authenticate, is_there(store), is_gone, replays, clock, origins)
 
 
 def _end_work(parts: Parts, claims: Claims) -> None:
