@@ -19,13 +19,11 @@ import msgspec
 import structlog
 
 from executor.ports import EventLog, EventQuery, Recorded
-from hub.message_data import task_id_of
-from hub.messages import TASK_TYPES, Channel, message, message_types
+from hub.channels import ALL, ANY, Key, Wish, keys_of
+from hub.filters import Seen
+from hub.messages import Channel, message, message_types
 from hub.server_sent import server_sent
 
-ANY: Final = "*"
-ASSIGNEE: Final = "assignee:"
-"""How the id of a channel of somebody's tasks begins."""
 _SLICE: Final = 128
 """Events that are dispatched in one turn of the loop, at most; `_SLICE_BYTES` of their data end it as well."""
 _SLICE_BYTES: Final = 128 * 1024
@@ -43,58 +41,6 @@ class Form(Enum):
 
     MESSAGE = 1
     SERVER_SENT = 2
-
-
-class Key(NamedTuple):
-    """A channel of an organization. `id` is `*` for any; of `events` there is only that one; of tasks there are also
-    those of an assignee, as `assignee:NAME`."""
-
-    organization_id: str
-    channel: Channel
-    id: str
-
-    @property
-    def name(self) -> str:
-        """How clients see it: `execution:ID`, `workflow:*`, `events`."""
-        return str(self.channel) if self.channel is Channel.EVENTS else f"{self.channel}:{self.id}"
-
-    def covers(self, recorded: Recorded) -> bool:
-        if recorded.organization_id != self.organization_id:
-            return False
-        if self.channel is Channel.EVENTS:
-            return True
-        if self.channel is Channel.TASK:
-            return self in _keys_of_task(recorded)
-        id = recorded.execution_id if self.channel is Channel.EXECUTION else recorded.workflow_id
-        return id is not None and self.id in (ANY, id)
-
-
-def keys_of(recorded: Recorded) -> Iterator[Key]:
-    """The channels that an event belongs to."""
-    organization = recorded.organization_id
-    yield Key(organization, Channel.EVENTS, ANY)
-    if (id := recorded.execution_id) is not None:
-        yield Key(organization, Channel.EXECUTION, id)
-        yield Key(organization, Channel.EXECUTION, ANY)
-    if (id := recorded.workflow_id) is not None:
-        yield Key(organization, Channel.WORKFLOW, id)
-        yield Key(organization, Channel.WORKFLOW, ANY)
-    yield from _keys_of_task(recorded)
-
-
-class _Assignees(msgspec.Struct):
-    assignee: str | None = None
-    former_assignee: str | None = None
-
-
-def _keys_of_task(recorded: Recorded) -> Sequence[Key]:
-    """Who had a task until then hears of it too."""
-    if recorded.type not in TASK_TYPES or not recorded.data:
-        return ()
-    said = msgspec.json.decode(recorded.data, type=_Assignees)
-    names = {name for name in (said.assignee, said.former_assignee) if name is not None}
-    ids = (task_id_of(recorded), ANY, *(ASSIGNEE + name for name in names))
-    return [Key(recorded.organization_id, Channel.TASK, id) for id in ids]
 
 
 class Batch(NamedTuple):
@@ -120,11 +66,21 @@ class Sink(Protocol):
 class Entry:
     """An event and its messages, each encoded when it is first asked for."""
 
-    __slots__ = ("_messages", "recorded")
+    __slots__ = ("_messages", "_seen", "recorded")
 
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
         self._messages: dict[Channel | Form, bytes | None] = {}
+        self._seen: Seen | None = None
+
+    def is_wanted(self, wish: Wish) -> bool:
+        if wish.types is not None and self.recorded.type not in wish.types:
+            return False
+        if wish.condition is None:
+            return True
+        if self._seen is None:
+            self._seen = Seen(self.recorded)
+        return self._seen.satisfies(wish.condition)
 
     def message(self, channel: Channel, form: Form = Form.MESSAGE) -> bytes | None:
         kind = channel if form is Form.MESSAGE else form
@@ -143,22 +99,22 @@ class Entry:
 
 
 class Subscription:
-    """One sink's wish for one channel. `types` are names of event types; None for all."""
+    """One sink's wish for one channel."""
 
-    __slots__ = ("_feed", "form", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "types")
+    __slots__ = ("_feed", "form", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "wish")
 
     def __init__(
         self,
         feed: Feed,
         key: Key,
-        types: frozenset[str] | None,
+        wish: Wish,
         after: int,
         sink: Sink,
         form: Form = Form.MESSAGE,
     ) -> None:
         self._feed = feed
         self.key = key
-        self.types = types
+        self.wish = wish
         self.form = form
         self.sink = sink
         self.handed = after
@@ -177,8 +133,7 @@ class Subscription:
         """The messages of what this wants of its channel's events."""
         messages = []
         for entry in entries:
-            recorded = entry.recorded
-            if recorded.position > self.handed and (self.types is None or recorded.type in self.types):
+            if entry.recorded.position > self.handed and entry.is_wanted(self.wish):
                 made = entry.message(self.key.channel, self.form)
                 if made is not None:
                     messages.append(made)
@@ -191,11 +146,11 @@ class Subscription:
     def query(self, before: int) -> EventQuery:
         """A page of the channel's events after what was handed."""
         key = self.key
-        types = message_types(key.channel) if self.form is Form.MESSAGE else None
-        if types is None or self.types is None:
-            types = types if self.types is None else self.types
+        types, wanted = message_types(key.channel) if self.form is Form.MESSAGE else None, self.wish.types
+        if types is None or wanted is None:
+            types = types if wanted is None else wanted
         else:
-            types = types & self.types
+            types = types & wanted
         id = None if key.id == ANY else key.id
         return EventQuery(
             after=self.handed,
@@ -236,13 +191,13 @@ class Feed:
         sink: Sink,
         *,
         after: int,
-        types: frozenset[str] | None = None,
+        wish: Wish = ALL,
         is_lost: bool = False,
         form: Form = Form.MESSAGE,
     ) -> Subscription:
         """All that the channel has after a position, which may lie ahead of the feed's. Where some of it `is_lost`,
         what this process still remembers of it is not handed over."""
-        subscription = Subscription(self, key, types, after, sink, form)
+        subscription = Subscription(self, key, wish, after, sink, form)
         if is_lost:
             subscription.read_through = self.position
         self._place(subscription)
@@ -323,7 +278,7 @@ class Feed:
         first = entries[0].recorded.position
         whole: dict[Form, Batch] = {}
         for subscription in tuple(self._live.get(key, ())):
-            if subscription.types is not None or subscription.handed >= first:
+            if not subscription.wish.is_everything or subscription.handed >= first:
                 batch = subscription.batch(entries)
             elif (shared := whole.get(subscription.form)) is not None:
                 batch = shared

@@ -11,7 +11,7 @@ from executor.domain.task.rows import TaskRow
 from executor.domain.values import WorkflowStatus, is_ulid
 from executor.domain.workflow import WorkflowRow
 from executor.ports import Reads, Retention, Row, Store
-from hub.feed import ANY, Key
+from hub.channels import ANY, Key
 from hub.messages import Channel
 
 R = TypeVar("R", bound=Row)

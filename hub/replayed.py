@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from executor.domain.values import Instant
 from executor.ports import Clock, EventLog, Recorded, Replay, Replays
-from hub.feed import Batch, Feed, Form, Key, Sink, Subscription
+from hub.channels import Key, Wish
+from hub.feed import Batch, Entry, Feed, Form, Sink, Subscription
 from hub.messages import replayed
 from hub.replays import channel_of
 from hub.server_sent import server_sent
@@ -77,10 +78,8 @@ class ReplayChannels:
             return None
         return replay.first - 1
 
-    def subscribe(
-        self, key: Key, sink: Sink, *, after: int, types: frozenset[str] | None, form: Form = Form.MESSAGE
-    ) -> Subscription:
-        return Replayed(self, key, types, after, sink, form)
+    def subscribe(self, key: Key, sink: Sink, *, after: int, wish: Wish, form: Form = Form.MESSAGE) -> Subscription:
+        return Replayed(self, key, wish, after, sink, form)
 
 
 class Replayed(Subscription):
@@ -92,12 +91,12 @@ class Replayed(Subscription):
         self,
         channels: ReplayChannels,
         key: Key,
-        types: frozenset[str] | None,
+        wish: Wish,
         after: int,
         sink: Sink,
         form: Form = Form.MESSAGE,
     ) -> None:
-        super().__init__(channels.feed, key, types, after, sink, form)
+        super().__init__(channels.feed, key, wish, after, sink, form)
         self._channels = channels
         self.is_over = False
         sink.falls_behind(self)
@@ -135,7 +134,7 @@ class Replayed(Subscription):
 
     def _wants(self, event: Recorded) -> bool:
         """What was archived since is left out, as from every replay."""
-        return bool(event.data) and (self.types is None or event.type in self.types)
+        return bool(event.data) and Entry(event).is_wanted(self.wish)
 
     def _message(self, event: Recorded) -> bytes:
         make = replayed if self.form is Form.MESSAGE else server_sent

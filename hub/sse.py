@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from executor.domain.values import seconds_between
 from executor.ports import Clock, Recorded
 from hub.auth.principal import Principal
-from hub.feed import Feed, Form, Key, Subscription
+from hub.channels import Key, Wish
+from hub.feed import Feed, Form, Subscription
 from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.server_sent import HEARTBEAT, RETRY_MS, closing, opening
@@ -49,11 +50,11 @@ class Streams:
         return len(self._open)
 
     def response(
-        self, principal: Principal, key: Key, after: int, types: frozenset[str] | None, *, is_lost: bool = False
+        self, principal: Principal, key: Key, after: int, wish: Wish, *, is_lost: bool = False
     ) -> EventStream:
-        """All of a channel's events after a position, whole, and then those to come. `types` are names, None for
-        all; `is_lost` says that some of what comes first was archived."""
-        return EventStream(self, principal, key, after, types, is_lost)
+        """All of a channel's events after a position, whole, and then those to come. `is_lost` says
+        that some of what comes first was archived."""
+        return EventStream(self, principal, key, after, wish, is_lost)
 
     def opened(self, stream: EventStream) -> None:
         self._open.add(stream)
@@ -94,7 +95,7 @@ class EventStream(Response):
         principal: Principal,
         key: Key,
         after: int,
-        types: frozenset[str] | None,
+        wish: Wish,
         is_lost: bool,
     ) -> None:
         self.status_code, self.background = 200, None
@@ -102,7 +103,7 @@ class EventStream(Response):
         self.principal = principal
         self.is_gone = asyncio.Event()
         self._streams = streams
-        self._key, self._after, self._types, self._is_lost = key, after, types, is_lost
+        self._key, self._after, self._wish, self._is_lost = key, after, wish, is_lost
         self._outbox = Outbox(streams.feed)
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -138,14 +139,14 @@ class EventStream(Response):
         streams, key = self._streams, self._key
         if key.channel is Channel.REPLAY:
             self._subscription = streams.replays.subscribe(
-                key, self._outbox, after=self._after, types=self._types, form=Form.SERVER_SENT
+                key, self._outbox, after=self._after, wish=self._wish, form=Form.SERVER_SENT
             )
         else:
             self._subscription = streams.feed.subscribe(
                 key,
                 self._outbox,
                 after=self._after,
-                types=self._types,
+                wish=self._wish,
                 is_lost=self._is_lost,
                 form=Form.SERVER_SENT,
             )

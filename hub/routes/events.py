@@ -11,8 +11,8 @@ from executor.domain.errors import Code, Invalid, NotFound, Problem
 from executor.domain.values import Instant, is_ulid
 from executor.domain.workflow import WorkflowRow
 from executor.ports import EventQuery, Recorded
+from hub.channels import ANY, Key, Wish
 from hub.envelope import Answer, Page
-from hub.feed import ANY, Key
 from hub.lookups import is_lost, kept_execution, workflow_row
 from hub.messages import Channel, event_json
 from hub.operation import Call, NoBody, Resource
@@ -115,10 +115,10 @@ async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
         raise Invalid(
             [Problem(Code.INVALID_POSITION, f"position {after} is beyond the head of the log, {head}", field)]
         )
-    types = frozenset(wanted_types(query.types)) or None
+    wish = Wish(frozenset(wanted_types(query.types)) or None)
     retention, since = call.hub.store.ledgers.retention, begins if after is None else after
     lost = key.channel is not Channel.REPLAY and await is_lost(retention)(key, since)
-    return call.hub.streams.response(call.principal, key, since, types, is_lost=lost)
+    return call.hub.streams.response(call.principal, key, since, wish, is_lost=lost)
 
 
 def _last_event_id(text: str | None) -> int | None:

@@ -18,7 +18,8 @@ from executor.domain.errors import Unavailable
 from executor.domain.values import Instant, seconds_between
 from executor.ports import Clock, EventLog
 from hub.auth.principal import Principal
-from hub.feed import Feed, Key, Subscription
+from hub.channels import Key
+from hub.feed import Feed, Subscription
 from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.socket import protocol, requests
@@ -170,12 +171,12 @@ class Connection:
             match output:
                 case protocol.Send(message):
                     self._outbox.send(message)
-                case protocol.Listen(key, after, types) if key.channel is Channel.REPLAY:
-                    replayed = self._doors.replays.subscribe(key, self._outbox, after=after, types=types)
+                case protocol.Listen(key, after, wish) if key.channel is Channel.REPLAY:
+                    replayed = self._doors.replays.subscribe(key, self._outbox, after=after, wish=wish)
                     self._subscriptions[key] = replayed
-                case protocol.Listen(key, after, types, is_lost):
+                case protocol.Listen(key, after, wish, is_lost):
                     feed = self._doors.feed
-                    subscribed = feed.subscribe(key, self._outbox, after=after, types=types, is_lost=is_lost)
+                    subscribed = feed.subscribe(key, self._outbox, after=after, wish=wish, is_lost=is_lost)
                     self._subscriptions[key] = subscribed
                 case protocol.Unlisten(key):
                     self._doors.feed.unsubscribe(self._subscriptions.pop(key))

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from executor.domain.errors import Code, Problem
 from executor.domain.values import Instant
 from hub.auth.principal import Principal
-from hub.feed import ANY, ASSIGNEE, Key
+from hub.channels import ANY, ASSIGNEE, Key, Wish
 from hub.messages import Channel
 from hub.socket import replies, requests
 
@@ -81,7 +81,7 @@ class Listen(NamedTuple):
 
     key: Key
     after: int
-    types: frozenset[str] | None
+    wish: Wish
     is_lost: bool = False
 
 
@@ -192,7 +192,7 @@ class Protocol:
         outputs: Outputs = [Unlisten(key)] if key in self._keys else []
         self._keys.add(key)
         subscribed = replies.Subscribed(request.reply_to, key.name, after, head, not (is_other_log or is_lost))
-        return [*outputs, self._send(subscribed), Listen(key, after, request.types, is_lost)]
+        return [*outputs, self._send(subscribed), Listen(key, after, request.wish, is_lost)]
 
     def resource_unknown(self, check: CheckResource) -> Outputs:
         """Whether the resource is there cannot be told for now."""

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from executor.domain.errors import Code, Problem
 from executor.domain.values import is_ulid
-from hub.feed import ANY, ASSIGNEE
+from hub.channels import ANY, ASSIGNEE, Wish
 from hub.messages import Channel, matching_types, message_types
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -26,14 +26,14 @@ class Authenticate(Struct, frozen=True):
 
 
 class Subscribe(Struct, frozen=True):
-    """`id` is `*` for any. `types` are names of event types, None for all; `since` is exclusive."""
+    """`id` is `*` for any. `since` is exclusive."""
 
     reply_to: str | None
     channel: Channel
     id: str
     since: int | None
     epoch: str | None
-    types: frozenset[str] | None
+    wish: Wish
 
 
 class Unsubscribe(Struct, frozen=True):
@@ -99,7 +99,7 @@ class _Replay(Struct, forbid_unknown_fields=True):
     replay_id: str
 
 
-class _Wish(Struct, forbid_unknown_fields=True):
+class _Said(Struct, forbid_unknown_fields=True):
     """What any subscription may say beside its channel and its key."""
 
     since: Annotated[int, Meta(ge=0)] | None = None
@@ -107,7 +107,7 @@ class _Wish(Struct, forbid_unknown_fields=True):
     types: Annotated[list[str], Meta(max_length=_MAX_PATTERNS)] | None = None
 
 
-_WISHES: Final = frozenset(_Wish.__struct_fields__)
+_WISHES: Final = frozenset(_Said.__struct_fields__)
 
 
 class _Wrong(Exception):
@@ -166,8 +166,8 @@ def _request(whole: dict[str, Any], reply_to: str | None) -> Request:
 
 def _subscribe(data: dict[str, Any], reply_to: str | None) -> Subscribe:
     channel, id = _target({name: value for name, value in data.items() if name not in _WISHES})
-    wish = _convert({name: value for name, value in data.items() if name in _WISHES}, _Wish)
-    return Subscribe(reply_to, channel, id, wish.since, wish.epoch, _types(wish.types, channel))
+    said = _convert({name: value for name, value in data.items() if name in _WISHES}, _Said)
+    return Subscribe(reply_to, channel, id, said.since, said.epoch, Wish(_types(said.types, channel)))
 
 
 def _target(data: dict[str, Any]) -> tuple[Channel, str]:

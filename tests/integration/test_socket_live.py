@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from hub.feed import ANY, Key
+from hub.channels import ANY, Key
 from hub.messages import Channel
 from tests.unit.hub.socket.casting import (
     EXECUTION,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from hub.feed import ANY, PAGE_BYTES
+from hub.channels import ANY
+from hub.feed import PAGE_BYTES
 from hub.messages import Channel
 from hub.socket.outbox import MAX_UNSENT_BYTES
 from tests.unit.hub.socket.casting import key, line, opened, until

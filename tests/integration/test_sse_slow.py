@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from hub.feed import ANY, PAGE_BYTES, Key
+from hub.channels import ALL, ANY, Key
+from hub.feed import PAGE_BYTES
 from hub.messages import Channel
 from hub.socket.outbox import MAX_UNSENT_BYTES
 from hub.sse import EventStream, Streams
@@ -32,7 +33,7 @@ class Door:
         self.port = 0
 
     async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-        stream = self.streams.response(principal(), EVENTS, 0, None)
+        stream = self.streams.response(principal(), EVENTS, 0, ALL)
         self.served.append(stream)
         await stream(scope, receive, send)
 

@@ -12,7 +12,8 @@ import pytest
 
 import hub.feed
 from executor.ports import EventQuery, Recorded
-from hub.feed import ANY, PAGE_BYTES, Key
+from hub.channels import ANY, Key
+from hub.feed import PAGE_BYTES
 from hub.messages import Channel, message
 from storage.sqlite.log import SqliteLog
 from tests.unit.hub.socket.casting import (

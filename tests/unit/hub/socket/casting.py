@@ -13,7 +13,8 @@ from executor.clock import SystemClock
 from executor.domain.events import Event, Failure, apikey, execution
 from executor.domain.values import Progress
 from executor.ports import Aggregate, EventLog, EventQuery, NewEvent, Recorded, Replays, StreamAppend
-from hub.feed import Feed, Key, Subscription
+from hub.channels import Key, Wish
+from hub.feed import Feed, Subscription
 from hub.messages import Channel, message
 from hub.replayed import ReplayChannels
 from hub.socket.outbox import Outbox
@@ -157,7 +158,7 @@ class Reader:
         self.got: list[bytes] = []
 
     def subscribe(self, key: Key, after: int, types: frozenset[str] | None = None) -> Subscription:
-        return self.feed.subscribe(key, self.outbox, after=after, types=types)
+        return self.feed.subscribe(key, self.outbox, after=after, wish=Wish(types))
 
     async def take(self) -> None:
         self.got += await self.outbox.take()

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from executor.domain.values import Instant
 from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
-from hub.feed import Key
+from hub.channels import Key
 from hub.socket.endpoint import Sockets
 from tests.unit.hub.socket.casting import EXECUTION, ORGANIZATION, OTHER_EXECUTION, WORKFLOW, World, until
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from executor.domain.values import Instant
 from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
-from hub.feed import Key
+from hub.channels import ALL, Key, Wish
 from hub.messages import Channel
 from hub.socket.protocol import (
     CheckCredentials,
@@ -209,7 +209,7 @@ class TestSubscribing:
             "head": 10,
             "recovered": True,
         }
-        assert listen == Listen(EXECUTION, 4, None)
+        assert listen == Listen(EXECUTION, 4, ALL)
 
     @pytest.mark.parametrize(
         ("more", "position", "recovered"),
@@ -227,7 +227,7 @@ class TestSubscribing:
     def test_where_it_begins(self, more: dict[str, Any], position: int, recovered: bool) -> None:
         answer, listen = subscribed(opened(), wish(**more), head=10)
         assert (said(answer)["position"], said(answer)["recovered"]) == (position, recovered)
-        assert listen == Listen(EXECUTION, position, None)
+        assert listen == Listen(EXECUTION, position, ALL)
 
     def test_where_something_was_archived_the_rest_comes_and_it_is_said(self) -> None:
         made = opened()
@@ -235,7 +235,7 @@ class TestSubscribing:
         assert isinstance(check, CheckResource)
         answer, listen = made.resource_checked(check, True, 10, is_lost=True)
         assert (said(answer)["position"], said(answer)["recovered"]) == (4, False)
-        assert listen == Listen(EXECUTION, 4, None, is_lost=True)
+        assert listen == Listen(EXECUTION, 4, ALL, is_lost=True)
 
     @pytest.mark.parametrize("since", [11, 10**30])
     def test_beyond_the_head_is_refused(self, since: int) -> None:
@@ -271,7 +271,7 @@ class TestSubscribing:
         made = opened()
         subscribed(made, wish(since=4))
         unlisten, answer, listen = subscribed(made, wish(since=2, types=["log.*"]))
-        assert (unlisten, listen) == (Unlisten(EXECUTION), Listen(EXECUTION, 2, frozenset({"log.written"})))
+        assert (unlisten, listen) == (Unlisten(EXECUTION), Listen(EXECUTION, 2, Wish(frozenset({"log.written"}))))
         assert said(answer)["position"] == 2
 
     def test_a_refused_repetition_leaves_the_first_alone(self) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.domain.errors import Code
+from hub.channels import ALL, Wish
 from hub.messages import Channel
 from hub.socket.requests import (
     MAX_MESSAGE_BYTES,
@@ -39,17 +40,17 @@ def said(type: str, data: Any = None, **more: Any) -> Request:
         ('{"type":"auth","data":{"token":"sk"}}', Authenticate(None, "sk")),
         (
             json.dumps({"type": "subscribe", "id": "m1", "data": EXECUTION}),
-            Subscribe("m1", Channel.EXECUTION, ID, None, None, None),
+            Subscribe("m1", Channel.EXECUTION, ID, None, None, ALL),
         ),
         (
             json.dumps(
                 {"type": "subscribe", "data": {"channel": "workflow", "workflow_id": "*", "since": 0, "epoch": "e"}}
             ),
-            Subscribe(None, Channel.WORKFLOW, "*", 0, "e", None),
+            Subscribe(None, Channel.WORKFLOW, "*", 0, "e", ALL),
         ),
         (
             '{"type":"subscribe","data":{"channel":"events","since":null,"epoch":null,"types":[]}}',
-            Subscribe(None, Channel.EVENTS, "*", None, None, None),
+            Subscribe(None, Channel.EVENTS, "*", None, None, ALL),
         ),
         (
             '{"type":"subscribe","data":{"channel":"events","types":["timer.*","execution.failed"]}}',
@@ -59,7 +60,7 @@ def said(type: str, data: Any = None, **more: Any) -> Request:
                 "*",
                 None,
                 None,
-                frozenset({"timer.scheduled", "timer.fired", "execution.failed"}),
+                Wish(frozenset({"timer.scheduled", "timer.fired", "execution.failed"})),
             ),
         ),
         (
@@ -68,11 +69,11 @@ def said(type: str, data: Any = None, **more: Any) -> Request:
         ),
         (
             '{"type":"subscribe","data":{"channel":"task","assignee":"Ada Lovelace"}}',
-            Subscribe(None, Channel.TASK, "assignee:Ada Lovelace", None, None, None),
+            Subscribe(None, Channel.TASK, "assignee:Ada Lovelace", None, None, ALL),
         ),
         (
             '{"type":"subscribe","data":{"channel":"task","task_id":"*"}}',
-            Subscribe(None, Channel.TASK, "*", None, None, None),
+            Subscribe(None, Channel.TASK, "*", None, None, ALL),
         ),
         ('{"type":"unsubscribe","data":{"channel":"events"}}', Unsubscribe(None, Channel.EVENTS, "*")),
     ],
