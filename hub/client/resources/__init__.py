@@ -1,0 +1,1 @@
+"""What a client offers, one file for each kind of thing."""

@@ -1,0 +1,58 @@
+"""`client.webhooks`: endpoints, and what was delivered to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hub.client.listing import Listing
+from hub.client.resources.resource import Resource, given
+from hub.client.types import Delivery, Webhook
+
+_PATH = "webhooks"
+
+
+class Webhooks(Resource):
+    async def create(self, webhook: Mapping[str, Any], *, idempotency_key: str | None = None) -> Webhook:
+        """`url` and `events`, and what else `POST /webhooks` takes. Its `secret` is in this answer alone."""
+        return await self._ask(Webhook, "POST", _PATH, body=webhook, key=idempotency_key)
+
+    def list(self, **query: Any) -> Listing[Webhook]:
+        """`active`, `limit`, `offset`, `cursor`."""
+        return Listing(self._http, (_PATH,), Webhook, query)
+
+    async def get(self, webhook_id: str) -> Webhook:
+        return await self._ask(Webhook, "GET", _PATH, webhook_id)
+
+    async def update(self, webhook_id: str, changes: Mapping[str, Any]) -> Webhook:
+        return await self._ask(Webhook, "PUT", _PATH, webhook_id, body=changes)
+
+    async def delete(self, webhook_id: str) -> None:
+        await self._http.send("DELETE", _PATH, webhook_id)
+
+    async def test(self, webhook_id: str) -> str:
+        """The id of the delivery of a test event."""
+        envelope = await self._http.send("POST", _PATH, webhook_id, "test")
+        return str(msgspec.json.decode(envelope.data)["delivery_id"])
+
+    async def enable(self, webhook_id: str) -> Webhook:
+        return await self._ask(Webhook, "POST", _PATH, webhook_id, "enable")
+
+    async def rotate_secret(
+        self, webhook_id: str, *, secret: str | None = None, overlap_seconds: float | None = None
+    ) -> Webhook:
+        """A new secret, in this answer alone; the old one signs as well until the overlap is over."""
+        body = given(secret=secret, overlap_seconds=overlap_seconds)
+        return await self._ask(Webhook, "POST", _PATH, webhook_id, "rotate-secret", body=body)
+
+    def deliveries(self, webhook_id: str, **query: Any) -> Listing[Delivery]:
+        """`status`, `event`, `start_time`, `end_time`, `limit`, `offset`, `cursor`."""
+        return Listing(self._http, (_PATH, webhook_id, "deliveries"), Delivery, query)
+
+    async def delivery(self, delivery_id: str) -> Delivery:
+        return await self._ask(Delivery, "GET", "deliveries", delivery_id)
+
+    async def resend(self, delivery_id: str) -> Delivery:
+        return await self._ask(Delivery, "POST", "deliveries", delivery_id, "resend")
