@@ -23,6 +23,7 @@ from hub.feed import Feed, Subscription
 from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.socket import protocol, requests
+from hub.socket.limits import Quotas
 from hub.socket.outbox import Outbox
 from hub.socket.protocol import CloseCode, Outputs, Protocol
 
@@ -55,8 +56,9 @@ class Doors:
         is_lost: IsLost,
         replays: ReplayChannels,
         clock: Clock,
+        quotas: Quotas,
     ) -> None:
-        self.feed, self.log, self.replays, self.clock = feed, log, replays, clock
+        self.feed, self.log, self.replays, self.clock, self.quotas = feed, log, replays, clock, quotas
         self.authenticate, self.exists, self.is_lost = authenticate, exists, is_lost
 
 
@@ -68,7 +70,8 @@ class Connection:
         self.is_gone = asyncio.Event()
         self._websocket = websocket
         self._doors = doors
-        self._protocol = Protocol(self.id, doors.log.epoch, new_id=doors.clock.new_id, now=doors.clock.now)
+        clock, quotas = doors.clock, doors.quotas
+        self._protocol = Protocol(self.id, doors.log.epoch, new_id=clock.new_id, now=clock.now, quotas=quotas)
         self._outbox = Outbox(doors.feed)
         self._subscriptions: dict[Key, Subscription] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -15,6 +15,7 @@ from executor.ports import Clock, EventLog, Recorded
 from hub.feed import Feed
 from hub.replayed import ReplayChannels
 from hub.socket.connection import CLOSE_SECONDS, Authenticate, Connection, Doors, Exists, IsLost
+from hub.socket.limits import Quotas
 from hub.socket.protocol import CloseCode
 
 _GOING_DOWN: Final = "the hub is going down"
@@ -39,8 +40,9 @@ class Sockets:
         replays: ReplayChannels,
         clock: Clock,
         allowed_origins: Sequence[str] = (),
+        quotas: Quotas | None = None,
     ) -> None:
-        self._doors = Doors(feed, log, authenticate, exists, is_lost, replays, clock)
+        self._doors = Doors(feed, log, authenticate, exists, is_lost, replays, clock, quotas or Quotas())
         self._allowed_origins = frozenset(allowed_origins)
         self._open: set[Connection] = set()
         self._is_closing = False

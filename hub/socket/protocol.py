@@ -9,8 +9,10 @@ Its thin adapter is `connection.py`: it does each output in order, and comes bac
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum, IntEnum
+import math
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Final, NamedTuple
 
 from executor.domain.errors import Code, Problem
@@ -19,26 +21,13 @@ from hub.auth.principal import Principal
 from hub.channels import ANY, ASSIGNEE, Key, Wish
 from hub.messages import Channel
 from hub.socket import replies, requests
+from hub.socket.codes import RECONNECT
+from hub.socket.codes import CloseCode as CloseCode
+from hub.socket.limits import Bucket, Holding, Quotas
 
 AUTH_SECONDS: Final = 5.0
 
 
-class CloseCode(IntEnum):
-    """RFC 6455, section 7.4, and ours. `closing` goes before those after which a client may come back at once."""
-
-    GOING_AWAY = 1001
-    TOO_BIG = 1009
-    INTERNAL = 1011
-    RESTART = 1012
-    TRY_LATER = 1013
-    MALFORMED = 4400
-    UNAUTHENTICATED = 4401
-    FORBIDDEN = 4403
-    AUTH_TIMEOUT = 4408
-    EXPIRED = 4411
-
-
-_RECONNECT: Final = frozenset({CloseCode.GOING_AWAY, CloseCode.INTERNAL, CloseCode.RESTART, CloseCode.TRY_LATER})
 _PERMISSIONS: Final = {
     Channel.EXECUTION: "execution.read",
     Channel.WORKFLOW: "workflow.read",
@@ -115,7 +104,8 @@ class Protocol:
         *,
         new_id: Callable[[], str],
         now: Callable[[], Instant],
-        limits: replies.Limits = replies.LIMITS,
+        quotas: Quotas | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State.ANONYMOUS
         self.principal: Principal | None = None
@@ -123,8 +113,11 @@ class Protocol:
         self._epoch = epoch
         self._new_id = new_id
         self._now = now
-        self._limits = limits
-        self._keys: set[Key] = set()
+        self._quotas = quotas or Quotas()
+        self._limits = limits = self._quotas.limits
+        self._bucket = Bucket(limits.messages_per_second, limits.message_burst)
+        self._seconds = seconds
+        self._holding: Holding | None = None
 
     # what comes in
 
@@ -135,7 +128,9 @@ class Protocol:
     def received(self, frame: str | bytes) -> Outputs:
         if self.state is State.CLOSED:
             return []
-        request = requests.parse(frame)
+        request, wait = requests.parse(frame), self._bucket.take(self._seconds())
+        if wait:
+            return self._slowed(request, wait)
         match request:
             case requests.Malformed(reason):
                 return self._close(CloseCode.MALFORMED, reason)
@@ -164,6 +159,11 @@ class Protocol:
             return self._close(CloseCode.UNAUTHENTICATED, "the credentials are not valid")
         if self.principal is not None and self.principal.organization_id != principal.organization_id:
             return self._close(CloseCode.FORBIDDEN, "these credentials are another organization's")
+        if self._holding is None:
+            self._holding = self._quotas.admit(principal.organization_id)
+            if self._holding is None:
+                said = f"the organization has {self._limits.connections} connections here already"
+                return self._close(CloseCode.TOO_MANY, said)
         self.principal, self.state = principal, State.OPEN
         welcome = replies.Welcome(self._connection_id, self._epoch, head, self._limits)
         if request is not None:
@@ -189,8 +189,13 @@ class Protocol:
         if after > head:
             said = f"position {after} is beyond the head of the log, {head}"
             return [self._error(request.reply_to, Problem(Code.INVALID_POSITION, said, "since"))]
-        outputs: Outputs = [Unlisten(key)] if key in self._keys else []
-        self._keys.add(key)
+        condition, holding = request.wish.condition, self._holding
+        if holding is None:
+            return []
+        if (problem := holding.refusal(key, condition)) is not None:
+            return [self._error(request.reply_to, problem)]
+        outputs: Outputs = [Unlisten(key)] if key in holding else []
+        holding.add(key, condition)
         subscribed = replies.Subscribed(request.reply_to, key.name, after, head, not (is_other_log or is_lost))
         return [*outputs, self._send(subscribed), Listen(key, after, request.wish, is_lost)]
 
@@ -213,7 +218,11 @@ class Protocol:
         principal = self.principal
         if principal is None or principal.expires_at is None or principal.expires_at > self._now():
             return []
-        return self._close(CloseCode.EXPIRED, "the credentials have expired")
+        return self.leave(CloseCode.EXPIRED, "the credentials have expired")
+
+    def too_far_behind(self, position: int) -> Outputs:
+        """The client reads more slowly than it may, by the limit of `lag`; it was sent everything through this."""
+        return self.leave(CloseCode.TOO_FAR_BEHIND, f"too far behind: sent through position {position}")
 
     def revoked(self) -> Outputs:
         """The credentials were taken away."""
@@ -222,13 +231,14 @@ class Protocol:
     def lost(self) -> None:
         """The connection is gone."""
         self.state = State.CLOSED
-        self._keys.clear()
+        if self._holding is not None:
+            self._holding.close()
 
     def leave(self, code: int, reason: str, retry_after_ms: int = 0) -> Outputs:
         """The server goes, and says so first."""
         if self.state is State.CLOSED:
             return []
-        closing = replies.Closing(code, reason, code in _RECONNECT, retry_after_ms)
+        closing = replies.Closing(code, reason, code in RECONNECT, retry_after_ms)
         return [self._send(closing), *self._close(code, reason)]
 
     # what follows
@@ -238,23 +248,21 @@ class Protocol:
         if not principal.allows(permission):
             return [self._error(request.reply_to, _lacks(permission))]
         key = Key(principal.organization_id, request.channel, request.id)
-        if key not in self._keys and len(self._keys) >= self._limits.subscriptions:
-            said = f"a connection has at most {self._limits.subscriptions} subscriptions"
-            return [self._error(request.reply_to, Problem(Code.RATE_LIMIT_EXCEEDED, said))]
-        return [CheckResource(key, request)]
+        problem = self._holding and self._holding.refusal(key, request.wish.condition)
+        return [self._error(request.reply_to, problem)] if problem else [CheckResource(key, request)]
 
     def _unsubscribe(self, key: Key, reply_to: str | None) -> Outputs:
-        outputs: Outputs = [Unlisten(key)] if key in self._keys else []
-        self._keys.discard(key)
+        outputs: Outputs = [Unlisten(key)] if key in self._held else []
+        self._drop(key)
         return [*outputs, self._send(replies.Unsubscribed(reply_to, key.name))]
 
     def _withdraw_forbidden(self, principal: Principal) -> Outputs:
         """Renewed credentials may allow less."""
         outputs: Outputs = []
-        for key in sorted(self._keys):
+        for key in self._held:
             permission = _PERMISSIONS[key.channel]
             if not principal.allows(permission):
-                self._keys.discard(key)
+                self._drop(key)
                 outputs += [Unlisten(key), self._error(None, _lacks(permission), key.name)]
         return outputs
 
@@ -262,9 +270,25 @@ class Protocol:
         if self.state is State.CLOSED:
             return []
         self.state = State.CLOSED
-        outputs: Outputs = [Unlisten(key) for key in sorted(self._keys)]
-        self._keys.clear()
+        outputs: Outputs = [Unlisten(key) for key in self._held]
+        if self._holding is not None:
+            self._holding.clear()
         return [*outputs, Close(int(code), reason)]
+
+    @property
+    def _held(self) -> Sequence[Key]:
+        return () if self._holding is None else tuple(self._holding)
+
+    def _drop(self, key: Key) -> None:
+        if self._holding is not None:
+            self._holding.remove(key)
+
+    def _slowed(self, request: requests.Request, wait: float) -> Outputs:
+        """There were too many messages: this one is refused, and who goes on all the same is closed."""
+        if self._bucket.is_spent:
+            return self.leave(CloseCode.TOO_MANY, "too many messages", math.ceil(wait * 1000))
+        reply_to = getattr(request, "reply_to", None)
+        return [self._send(replies.too_many(reply_to, wait, self._limits.messages_per_second))]
 
     def _error(self, reply_to: str | None, problem: Problem, channel: str | None = None) -> Send:
         return self._send(replies.error(reply_to, problem, channel))

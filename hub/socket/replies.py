@@ -7,24 +7,9 @@ from typing import ClassVar, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from executor.domain.errors import Problem
+from executor.domain.errors import Code, Problem
 from executor.domain.values import Instant
-from hub.message_data import MAX_OUTPUT_BYTES
-from hub.socket.requests import MAX_MESSAGE_BYTES
-
-MAX_SUBSCRIPTIONS: Final = 1000
-
-
-class Limits(Struct, frozen=True):
-    """`message_bytes` of what a client may send, `subscriptions` at once on a connection, `output_bytes` of an output
-    that is not left out of a message."""
-
-    message_bytes: int = MAX_MESSAGE_BYTES
-    subscriptions: int = MAX_SUBSCRIPTIONS
-    output_bytes: int = MAX_OUTPUT_BYTES
-
-
-LIMITS: Final = Limits()
+from hub.socket.limits import Limits
 
 
 class Welcome(Struct, frozen=True):
@@ -67,7 +52,8 @@ class Pong(Struct, frozen=True):
 
 
 class Error(Struct, frozen=True):
-    """`field` is the path of what is wrong in a request; `channel` a subscription that ended without being asked."""
+    """`field` is the path of what is wrong in a request; `channel` a subscription that ended without being asked;
+    `retry_after` in how many seconds another message may come, where there were too many."""
 
     type: ClassVar[str] = "error"
 
@@ -76,6 +62,7 @@ class Error(Struct, frozen=True):
     message: str
     field: str | UnsetType = UNSET
     channel: str | UnsetType = UNSET
+    retry_after: float | UnsetType = UNSET
 
 
 class Closing(Struct, frozen=True):
@@ -92,6 +79,11 @@ Reply = Welcome | Subscribed | Unsubscribed | Pong | Error | Closing
 def error(reply_to: str | None, problem: Problem, channel: str | None = None) -> Error:
     field = UNSET if problem.field is None else problem.field
     return Error(reply_to, str(problem.code), problem.message, field, UNSET if channel is None else channel)
+
+
+def too_many(reply_to: str | None, seconds: float, limit: int) -> Error:
+    said = f"a connection sends at most {limit} messages a second"
+    return Error(reply_to, str(Code.RATE_LIMIT_EXCEEDED), said, retry_after=round(seconds, 3))
 
 
 class _Message(Struct, frozen=True):

@@ -12,8 +12,8 @@ from executor.domain.errors import Code, Problem
 from executor.domain.values import is_ulid
 from hub.channels import ANY, ASSIGNEE, Wish
 from hub.messages import Channel, matching_types, message_types
+from hub.socket.limits import MAX_MESSAGE_BYTES
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024
 _MAX_PATTERNS: Final = 100
 _LATER: Final = ("webhook", "system")
 _FIELD: Final = re.compile(r" - at `\$\.?(.*)`$")

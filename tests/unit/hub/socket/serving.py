@@ -19,6 +19,7 @@ from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
 from hub.channels import Key
 from hub.socket.endpoint import Sockets
+from hub.socket.limits import LIMITS, Limits, Quotas
 from tests.unit.hub.socket.casting import EXECUTION, ORGANIZATION, OTHER_EXECUTION, WORKFLOW, World, until
 
 TOKEN, STRANGER_S_TOKEN = "sk_ours", "sk_stranger"
@@ -44,11 +45,12 @@ def principal(
 class Hub:
     """The door: who has which token, and what belongs to the organization, may be changed at any time."""
 
-    def __init__(self, world: World, allowed_origins: tuple[str, ...] = ()) -> None:
+    def __init__(self, world: World, allowed_origins: tuple[str, ...] = (), quotas: Quotas | None = None) -> None:
         self.world = world
         self.principals = {TOKEN: principal(), STRANGER_S_TOKEN: principal(organization_id=STRANGER)}
         self.things = {(id, ORGANIZATION) for id in (EXECUTION, OTHER_EXECUTION, WORKFLOW)}
         self.lost: set[tuple[str, int]] = set()
+        self.quotas = quotas or Quotas()
         self.sockets = Sockets(
             world.feed,
             world.log,
@@ -58,6 +60,7 @@ class Hub:
             world.replays,
             world.clock,
             allowed_origins,
+            self.quotas,
         )
         self.url = ""
 
@@ -84,9 +87,9 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(world: World, allowed_origins: tuple[str, ...] = ()) -> AsyncIterator[Hub]:
+async def served(world: World, allowed_origins: tuple[str, ...] = (), limits: Limits = LIMITS) -> AsyncIterator[Hub]:
     """While it is open the feed follows the log. At the end nothing may be left of any connection."""
-    hub = Hub(world, allowed_origins)
+    hub = Hub(world, allowed_origins, Quotas(limits))
     app = Starlette(routes=[WebSocketRoute("/ws", hub.sockets.serve)])
     config = uvicorn.Config(
         app,
@@ -111,6 +114,7 @@ async def served(world: World, allowed_origins: tuple[str, ...] = ()) -> AsyncIt
             server.should_exit = True
             await serving
     assert world.feed.live_count == 0
+    assert hub.quotas.is_empty
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("socket ")]
 
 

@@ -14,6 +14,7 @@ from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
 from hub.channels import ALL, Key, Wish
 from hub.messages import Channel
+from hub.socket.limits import Limits, Quotas
 from hub.socket.protocol import (
     CheckCredentials,
     CheckResource,
@@ -29,7 +30,6 @@ from hub.socket.protocol import (
     Unlisten,
     needs_check,
 )
-from hub.socket.replies import Limits
 from hub.socket.requests import Authenticate
 
 ID, OTHER = "01HQNZ2G5XKJ8P7M9N6V3R4T5W", "01HQNZ2G5XKJ8P7M9N6V3R4T5X"
@@ -40,6 +40,7 @@ EVENTS = Key("org", Channel.EVENTS, "*")
 
 class Time:
     now = NOW
+    seconds = 1000.0
 
 
 def principal(*permissions: str, organization_id: str = "org", expires_at: Instant | None = None) -> Principal:
@@ -55,9 +56,16 @@ def principal(*permissions: str, organization_id: str = "org", expires_at: Insta
     )
 
 
-def protocol(time: type[Time] = Time, **limits: int) -> Protocol:
+def protocol(time: type[Time] = Time, quotas: Quotas | None = None, **limits: int) -> Protocol:
     ids = itertools.count(1)
-    return Protocol("C1", "EPOCH", new_id=lambda: f"S{next(ids)}", now=lambda: time.now, limits=Limits(**limits))
+    return Protocol(
+        "C1",
+        "EPOCH",
+        new_id=lambda: f"S{next(ids)}",
+        now=lambda: time.now,
+        quotas=quotas or Quotas(Limits(**limits)),
+        seconds=lambda: time.seconds,
+    )
 
 
 def opened(*permissions: str, **more: Any) -> Protocol:
@@ -107,7 +115,19 @@ class TestAuthentication:
             "connection_id": "C1",
             "epoch": "EPOCH",
             "position": 7,
-            "limits": {"message_bytes": 65536, "subscriptions": 1000, "output_bytes": 16384},
+            "limits": {
+                "message_bytes": 65536,
+                "subscriptions": 1000,
+                "output_bytes": 16384,
+                "channels": 100,
+                "filters": 20,
+                "messages_per_second": 100,
+                "message_burst": 200,
+                "connections": 10_000,
+                "organization_subscriptions": 100_000,
+                "organization_filters": 50,
+                "lag": None,
+            },
         }
         assert made.state is State.OPEN
 
@@ -188,7 +208,15 @@ class TestAuthentication:
         made.credentials_checked(Authenticate(None, "new"), principal(), 0)
         assert made.expired() == []
         made.credentials_checked(Authenticate(None, "new"), principal(expires_at=LATER), 0)
-        assert made.expired() == [Close(4411, "the credentials have expired")]
+        closing, close = made.expired()
+        assert isinstance(closing, Send)
+        assert json.loads(closing.message)["data"] == {
+            "code": 4411,
+            "reason": "the credentials have expired",
+            "reconnect": False,
+            "retry_after_ms": 0,
+        }
+        assert close == Close(4411, "the credentials have expired")
 
     def test_revoked_credentials_close(self) -> None:
         assert opened().revoked() == [Close(4401, "the credentials were revoked")]
@@ -306,6 +334,85 @@ class TestSubscribing:
         assert not needs_check(Key("org", Channel.WORKFLOW, "*"))
 
 
+class TestLimits:
+    def test_more_connections_than_an_organization_may_have_are_closed_and_others_are_not(self) -> None:
+        quotas = Quotas(Limits(connections=1))
+        first, second, other = (protocol(quotas=quotas) for _ in range(3))
+        first.credentials_checked(None, principal(), 0)
+        refusal = Close(4429, "the organization has 1 connections here already")
+        assert second.credentials_checked(None, principal(), 0) == [refusal]
+        assert said(other.credentials_checked(None, principal(organization_id="other"), 0)[0])["type"] == "welcome"
+        assert said(first.credentials_checked(None, principal(), 0)[0])["type"] == "welcome"
+        second.lost()
+        first.lost()
+        first.lost()
+        third = protocol(quotas=quotas)
+        assert said(third.credentials_checked(None, principal(), 0)[0])["type"] == "welcome"
+        third.lost()
+        other.lost()
+        assert quotas.is_empty
+
+    def test_what_a_connection_held_is_free_once_it_is_closed(self) -> None:
+        quotas = Quotas(Limits(organization_subscriptions=1))
+        first, second = protocol(quotas=quotas), protocol(quotas=quotas)
+        for made in (first, second):
+            made.credentials_checked(None, principal(), 0)
+        subscribed(first, wish())
+        assert refused(second.received(wish())) == "RATE_LIMIT_EXCEEDED"
+        assert len(subscribed(first, wish())) == 3
+        first.revoked()
+        assert len(subscribed(second, wish())) == 2
+
+    def test_a_limit_that_was_reached_while_the_channel_was_looked_up_holds(self) -> None:
+        made = protocol(subscriptions=1)
+        made.credentials_checked(None, principal(), 0)
+        (one,), (two,) = made.received(wish()), made.received(wish(OTHER))
+        assert isinstance(one, CheckResource)
+        assert isinstance(two, CheckResource)
+        assert len(made.resource_checked(one, True, 0)) == 2
+        assert refused(made.resource_checked(two, True, 0)) == "RATE_LIMIT_EXCEEDED"
+
+    def test_too_many_messages_are_refused_then_admitted_again_and_then_closed(self) -> None:
+        class Moving(Time):
+            seconds = 50.0
+
+        made = protocol(Moving, messages_per_second=8, message_burst=2)
+        made.credentials_checked(None, principal(), 0)
+        assert [made.received(text("ping")) for _ in range(2)] == [[ReportPosition("m1")]] * 2
+        (error,) = made.received(text("ping"))
+        assert said(error) == {
+            "type": "error",
+            "reply_to": "m1",
+            "code": "RATE_LIMIT_EXCEEDED",
+            "message": "a connection sends at most 8 messages a second",
+            "retry_after": 0.25,
+        }
+        Moving.seconds += 0.25
+        assert made.received(text("ping")) == [ReportPosition("m1")]
+        assert said(made.received(text("ping"))[0])["code"] == "RATE_LIMIT_EXCEEDED"
+        closing, close = made.received(text("ping"))
+        assert said(closing) == {
+            "type": "closing",
+            "code": 4429,
+            "reason": "too many messages",
+            "reconnect": True,
+            "retry_after_ms": 375,
+        }
+        assert close == Close(4429, "too many messages")
+
+    def test_who_does_not_say_who_it_is_may_not_flood_either(self) -> None:
+        made = protocol(message_burst=1)
+        assert refused(made.received(text("ping"))) == "AUTHENTICATION_ERROR"
+        assert isinstance(made.received(text("ping"))[-1], Close)
+
+    def test_who_is_too_far_behind_is_told_from_where_to_go_on(self) -> None:
+        made = opened()
+        subscribed(made, wish())
+        closing, unlisten, close = made.too_far_behind(41)
+        assert (said(closing)["code"], said(closing)["reconnect"]) == (4413, True)
+        assert (unlisten, close) == (Unlisten(EXECUTION), Close(4413, "too far behind: sent through position 41"))
+
+
 def test_a_ping_is_answered_with_the_position_of_all_channels() -> None:
     made = opened()
     assert made.received(text("ping")) == [ReportPosition("m1")]
@@ -324,7 +431,8 @@ def test_what_is_no_message_closes(make: Callable[[], Protocol], frame: str | by
 
 
 @pytest.mark.parametrize(
-    ("code", "reconnect"), [(1001, True), (1011, True), (1012, True), (1013, True), (4411, False)]
+    ("code", "reconnect"),
+    [(1001, True), (1011, True), (1012, True), (1013, True), (4411, False), (4413, True), (4429, True)],
 )
 def test_the_server_says_that_it_goes(code: int, reconnect: bool) -> None:
     made = opened()
@@ -367,10 +475,12 @@ def test_every_reason_fits_into_a_close_frame() -> None:
         *protocol().credentials_checked(None, None, 0),
         *opened().credentials_checked(None, principal(organization_id="other"), 0),
         *protocol().timed_out(),
-        *opened(expires_at=NOW).expired(),
+        opened(expires_at=NOW).expired()[-1],
         *opened().revoked(),
+        opened().too_far_behind(10**18)[-1],
+        *protocol(connections=0).credentials_checked(None, principal(), 0),
     ]
-    assert len(closes) == 7
+    assert len(closes) == 9
     assert all(isinstance(close, Close) and len(close.reason.encode()) <= 123 for close in closes)
 
 
