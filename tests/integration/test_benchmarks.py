@@ -1,11 +1,14 @@
-"""What `benchmarks/steps.py` measures can be measured: each in this process, small, on a real store."""
+"""What benchmarks measure can be measured, in the smallest way there is: that of `steps.py` in this process on a real
+store, that of the socket on a whole hub in a process of its own, beside one peer."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -58,3 +61,72 @@ async def test_a_run_that_was_left_in_the_middle_is_taken_over(measures: ModuleT
         await bench.happening("component.completed", 2, 0)
     found = await measures.takeover(url)
     assert found["took"] > 0
+
+
+@pytest.fixture(scope="module")
+def sockets() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+        yield importlib.import_module("subscribers")
+
+
+@pytest.fixture(scope="module")
+def servers(sockets: ModuleType) -> Iterator[list[Any]]:
+    """A hub and a peer that needs no extra, without subscribers."""
+    with sockets.started(("runcast", "starlette")) as servers:
+        yield servers
+
+
+def cells(table: Any, column: str) -> list[str]:
+    (found,) = [each for each in table.columns if each.header == column]
+    return list(found.cells)
+
+
+def test_fan_out_to_one_channel_and_to_many(servers: list[Any]) -> None:
+    fanout = importlib.import_module("fanout")
+    for made in fanout.one_channel(servers, [3], 1, 0.01):
+        assert cells(made, "server") == ["Runcast", "Starlette"]
+        assert all(rate != "0" for rate in cells(made, "deliveries/s"))
+    made = fanout.many_channels(servers, 3, 1, events=2)
+    assert cells(made, "subscribers") == ["3", "3"]
+    assert all(rate != "0" for rate in cells(made, "deliveries/s"))
+
+
+def test_the_latency_of_every_delivery(servers: list[Any]) -> None:
+    latency = importlib.import_module("latency")
+    made = latency.measure(servers, 3, [300], 0.1, 1, sample=1)
+    assert cells(made, "server") == ["Runcast", "Starlette"]
+    assert all(float(wait) >= 0 for part in latency.PARTS for wait in cells(made, f"{part} since due"))
+
+
+def test_a_sample_of_deliveries_says_how_long_they_took(servers: list[Any], sockets: ModuleType) -> None:
+    latency, ours = importlib.import_module("latency"), servers[0]
+    with sockets.connected([ours], 3):
+        found = latency.at_rate(ours, 300, 0.1, sample=1)
+    assert len(found.since_call) == found.deliveries == 30
+    assert all(0 < call <= due for call, due in zip(found.since_call, found.since_due, strict=True))
+
+
+def test_the_cost_of_idle_connections(servers: list[Any]) -> None:
+    connections = importlib.import_module("connections")
+    found = connections.idle(servers, 5, 0.1, warm=2, pause=0.05)
+    assert set(found) == {"Runcast", "Starlette"}
+    assert all(one.rate > 0 and one.connect_cpu > 0 for one in found.values())
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_clients_that_were_cut_off_come_back_and_miss_nothing(servers: list[Any], channels: int) -> None:
+    found = importlib.import_module("connections").storm(servers[0], 5, 4, channels)
+    assert 0 < found.connected <= found.took
+
+
+def test_a_client_that_misses_a_message_is_found(servers: list[Any], sockets: ModuleType) -> None:
+    connections, ours = importlib.import_module("connections"), servers[0]
+    with sockets.connected([ours], 2):
+        since = ours.peer.head
+        ours.process.ask("expect", **ours.peer.goal(3), keeps=True)
+        ours.peer.burst(3)
+        ours.process.ask("wait", seconds=10)
+        connections.require_whole(ours.process, 2, 3, since, 1)
+        with pytest.raises(SystemExit, match="not got exactly"):
+            connections.require_whole(ours.process, 2, 4, since, 1)
