@@ -80,7 +80,7 @@ class Scope:
         if fresh or self._activation is None:
             _require_readable(fresh)
             for value in fresh.values():
-                longest, elements = _measured(value)
+                longest, elements = measured(value)
                 self._longest, self._elements = max(self._longest, longest), self._elements + elements
             self._given |= fresh
             given = dict.fromkeys(self.variables) | self._given
@@ -109,7 +109,7 @@ def evaluate(text: str, data: Mapping[str, Any] | Scope, variables: Sequence[str
         raise ExpressionError(_readable(str(error))) from None
 
 
-def _measured(data: Any) -> tuple[int, int]:
+def measured(data: Any) -> tuple[int, int]:
     """The length of the longest text in a JSON value, and how many items its lists and mappings have together."""
     longest = elements = 0
     waiting = [data]

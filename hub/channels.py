@@ -9,7 +9,8 @@ import msgspec
 
 from executor.ports import Recorded
 from hub.message_data import task_id_of
-from hub.messages import TASK_TYPES, Channel
+from hub.messages import SINGLE, TASK_TYPES, Channel, webhook_id_of
+from hub.notices import NOTICE_TYPES
 
 ANY: Final = "*"
 ASSIGNEE: Final = "assignee:"
@@ -33,8 +34,8 @@ ALL: Final = Wish()
 
 
 class Key(NamedTuple):
-    """A channel of an organization. `id` is `*` for any; of `events` there is only that one; of tasks there are also
-    those of an assignee, as `assignee:NAME`."""
+    """A channel of an organization. `id` is `*` for any; of `events` and `system` there is only that one; of tasks
+    there are also those of an assignee, as `assignee:NAME`."""
 
     organization_id: str
     channel: Channel
@@ -43,16 +44,24 @@ class Key(NamedTuple):
     @property
     def name(self) -> str:
         """How clients see it: `execution:ID`, `workflow:*`, `events`."""
-        return str(self.channel) if self.channel is Channel.EVENTS else f"{self.channel}:{self.id}"
+        return str(self.channel) if self.channel in SINGLE else f"{self.channel}:{self.id}"
 
     def covers(self, recorded: Recorded) -> bool:
         if recorded.organization_id != self.organization_id:
             return False
-        if self.channel is Channel.EVENTS:
-            return True
-        if self.channel is Channel.TASK:
-            return self in _keys_of_task(recorded)
-        id = recorded.execution_id if self.channel is Channel.EXECUTION else recorded.workflow_id
+        match self.channel:
+            case Channel.EVENTS:
+                return True
+            case Channel.SYSTEM:
+                return recorded.type in NOTICE_TYPES
+            case Channel.TASK:
+                return self in _keys_of_task(recorded)
+            case Channel.WEBHOOK:
+                id = webhook_id_of(recorded)
+            case Channel.EXECUTION:
+                id = recorded.execution_id
+            case _:
+                id = recorded.workflow_id
         return id is not None and self.id in (ANY, id)
 
 
@@ -66,6 +75,11 @@ def keys_of(recorded: Recorded) -> Iterator[Key]:
     if (id := recorded.workflow_id) is not None:
         yield Key(organization, Channel.WORKFLOW, id)
         yield Key(organization, Channel.WORKFLOW, ANY)
+    if (id := webhook_id_of(recorded)) is not None:
+        yield Key(organization, Channel.WEBHOOK, id)
+        yield Key(organization, Channel.WEBHOOK, ANY)
+    if recorded.type in NOTICE_TYPES:
+        yield Key(organization, Channel.SYSTEM, ANY)
     yield from _keys_of_task(recorded)
 
 

@@ -13,6 +13,7 @@ from executor.domain.workflow import WorkflowRow
 from executor.ports import Reads, Retention, Row, Store
 from hub.channels import ANY, Key
 from hub.messages import Channel
+from webhooks.endpoint import WebhookRow
 
 R = TypeVar("R", bound=Row)
 
@@ -39,6 +40,14 @@ async def task_row(reads: Reads, id: str, organization_id: str) -> TaskRow:
     return row
 
 
+async def webhook_row(reads: Reads, id: str, organization_id: str) -> WebhookRow:
+    """Raises `NotFound` also for deleted ones and for another organization's."""
+    row = await reads.get(WebhookRow, id) if is_ulid(id) else None
+    if row is None or row.organization_id != organization_id or row.deleted:
+        raise NotFound("webhook", id)
+    return row
+
+
 async def refuse_archived(retention: Retention, id: str, organization_id: str) -> None:
     """Raises `Archived` for an execution of the organization that was archived."""
     archived = await retention.get(id) if is_ulid(id) else None
@@ -56,17 +65,20 @@ async def kept_execution(store: Store, id: str, organization_id: str) -> Executi
 
 
 def is_there(store: Store) -> Callable[[str, str, str], Awaitable[bool]]:
-    """Whether a channel's resource (`execution`, `workflow` or `task`, its id) is the organization's, also where it
-    was archived."""
+    """Whether a channel's resource (`execution`, `workflow`, `task` or `webhook`, its id) is the organization's, also
+    where it was archived."""
 
     async def answer(kind: str, id: str, organization_id: str) -> bool:
         try:
-            if kind == "execution":
-                await kept_execution(store, id, organization_id)
-            elif kind == "task":
-                await task_row(store.reads, id, organization_id)
-            else:
-                await workflow_row(store.reads, id, organization_id)
+            match kind:
+                case Channel.EXECUTION:
+                    await kept_execution(store, id, organization_id)
+                case Channel.TASK:
+                    await task_row(store.reads, id, organization_id)
+                case Channel.WEBHOOK:
+                    await webhook_row(store.reads, id, organization_id)
+                case _:
+                    await workflow_row(store.reads, id, organization_id)
         except Archived:
             return True
         except NotFound:
@@ -77,9 +89,11 @@ def is_there(store: Store) -> Callable[[str, str, str], Awaitable[bool]]:
 
 
 def is_lost(retention: Retention) -> Callable[[Key, int], Awaitable[bool]]:
-    """Whether some of what a channel had after a position was archived."""
+    """Whether some of what a channel had after a position was archived: nothing ever is of a webhook."""
 
     async def answer(key: Key, since: int) -> bool:
+        if key.channel is Channel.WEBHOOK:
+            return False
         id = None if key.id == ANY else key.id
         return await retention.is_lost(
             key.organization_id,

@@ -36,19 +36,26 @@ from hub.message_data import (
     task_id_of,
     workflow_data,
 )
+from hub.notices import NOTICE_TYPES, Notification, notification
 
 _NULL: Final = Raw(b"null")
 
 
 class Channel(StrEnum):
-    """The kinds of channels. One of an id is named `execution:ID`; there is one `events` for an organization.
-    `replay` is never live: its messages are read from the log for each subscriber."""
+    """The kinds of channels. One of an id is named `execution:ID`; there is one `events` and one `system` for an
+    organization. `replay` is never live: its messages are read from the log for each subscriber."""
 
     EXECUTION = "execution"
     WORKFLOW = "workflow"
     TASK = "task"
     EVENTS = "events"
+    WEBHOOK = "webhook"
+    SYSTEM = "system"
     REPLAY = "replay"
+
+
+SINGLE: Final = frozenset({Channel.EVENTS, Channel.SYSTEM})
+"""Those of which an organization has one."""
 
 
 class WholeEvent(Struct, frozen=True):
@@ -77,7 +84,7 @@ class _Message(Struct, frozen=True):
     timestamp: Instant
     channel: str
     position: int
-    data: Data | Raw
+    data: Data | Notification | Raw
     replay: str | UnsetType = UNSET
 
 
@@ -88,7 +95,12 @@ class _Form(Struct, frozen=True):
     data: Callable[[Recorded], Data]
 
 
+class _Delivery(Struct, frozen=True):
+    webhook_id: str
+
+
 _encode: Final = msgspec.json.Encoder().encode
+_delivery: Final = msgspec.json.Decoder(_Delivery).decode
 
 _EXECUTION_UPDATE: Final = _Form("execution_update", execution_data)
 _COMPONENT_COMPLETED: Final = _Form("component_completed", component_completed_data)
@@ -137,7 +149,7 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     loops.LoopStarted: None,
     loops.IterationCompleted: None,
     loops.IterationFailed: None,
-    # They belong to no execution and to no workflow.
+    # They belong to no execution and to no workflow: `webhook` and `system` are channels of their own.
     webhooks.WebhookCreated: None,
     webhooks.WebhookUpdated: None,
     webhooks.WebhookDisabled: None,
@@ -162,6 +174,7 @@ MESSAGES: Final[Mapping[type[Event], _Form | None]] = {
     schedules.ScheduleDeleted: None,
 }
 
+WEBHOOK_TYPES: Final = frozenset(t for t in CATALOGUE if t.startswith(("webhook.", "delivery.")))
 TASK_TYPES: Final = frozenset(event.type for event, form in MESSAGES.items() if form is _TASK_UPDATE)
 _FORMS: Final = {event.type: form for event, form in MESSAGES.items() if form is not None}
 
@@ -169,12 +182,30 @@ _FORMS: Final = {event.type: form for event, form in MESSAGES.items() if form is
 def message(recorded: Recorded, channel: Channel) -> bytes | None:
     """The event's one message on a channel of this kind, or None where it has none there.
 
-    On `execution`, `workflow` and `task` its `channel` names the event's own, for subscribers of `*` (or of an
-    assignee) too. An event that was archived has a message on `events` alone. Raises `msgspec.DecodeError` for data
-    that is not of the event's type.
+    On channels of an id its `channel` names the event's own, for subscribers of `*` (or of an assignee) too. An
+    event that was archived has a message on `events` alone. Raises `msgspec.DecodeError` for data that is not of the
+    event's type.
     """
-    if channel is Channel.EVENTS:
-        return _message(recorded, "event", "events", Raw(event_json(recorded)))
+    match channel:
+        case Channel.EVENTS:
+            return _message(recorded, "event", "events", Raw(event_json(recorded)))
+        case Channel.WEBHOOK:
+            if (webhook_id := webhook_id_of(recorded)) is None:
+                return None
+            return _message(recorded, "event", f"{channel}:{webhook_id}", Raw(event_json(recorded)))
+        case Channel.SYSTEM:
+            return _notice(recorded)
+        case _:
+            return _of_run(recorded, channel)
+
+
+def _notice(recorded: Recorded) -> bytes | None:
+    if recorded.type not in NOTICE_TYPES or not recorded.data:
+        return None
+    return redact_json(_message(recorded, "system_notification", "system", notification(recorded)))
+
+
+def _of_run(recorded: Recorded, channel: Channel) -> bytes | None:
     id, form = _id_on(channel, recorded), _FORMS.get(recorded.type)
     if id is None or form is None or not recorded.data:
         return None
@@ -220,12 +251,24 @@ def event_json(recorded: Recorded, replay_id: str | None = None) -> bytes:
     return _encode(whole)
 
 
+def webhook_id_of(recorded: Recorded) -> str | None:
+    """The webhook that an event is about; null for other events, and for one that was archived."""
+    if recorded.type not in WEBHOOK_TYPES or not recorded.data:
+        return None
+    kind, _, id = recorded.stream.partition(":")
+    return id if kind == "webhook" else _delivery(recorded.data).webhook_id
+
+
 def message_types(channel: Channel) -> frozenset[str] | None:
     """The types of events that have a message on channels of this kind; None for all, whatever they are called."""
     if channel in (Channel.EVENTS, Channel.REPLAY):
         return None
     if channel is Channel.TASK:
         return TASK_TYPES
+    if channel is Channel.WEBHOOK:
+        return WEBHOOK_TYPES
+    if channel is Channel.SYSTEM:
+        return NOTICE_TYPES
     return frozenset(t for t, f in _FORMS.items() if channel is Channel.WORKFLOW or f is not _WORKFLOW_UPDATE)
 
 
@@ -241,5 +284,5 @@ def _is_matched(wanted: list[str], given: list[str]) -> bool:
     return len(wanted) == len(given) and all(w in ("*", g) for w, g in zip(wanted, given, strict=True))
 
 
-def _message(recorded: Recorded, type: str, channel: str, data: Data | Raw) -> bytes:
+def _message(recorded: Recorded, type: str, channel: str, data: Data | Notification | Raw) -> bytes:
     return _encode(_Message(type, recorded.id, recorded.time, channel, recorded.position, data))

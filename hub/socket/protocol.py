@@ -28,11 +28,13 @@ from hub.socket.limits import Bucket, Holding, Quotas
 AUTH_SECONDS: Final = 5.0
 
 
-_PERMISSIONS: Final = {
+PERMISSIONS: Final = {
     Channel.EXECUTION: "execution.read",
     Channel.WORKFLOW: "workflow.read",
     Channel.TASK: "task.read",
     Channel.EVENTS: "event.read",
+    Channel.WEBHOOK: "webhook.read",
+    Channel.SYSTEM: "system.read",
     Channel.REPLAY: "event.read",
 }
 
@@ -143,12 +145,12 @@ class Protocol:
             case _ if self.principal is None:
                 problem = Problem(Code.AUTHENTICATION_ERROR, "authenticate first: send 'auth' with a token")
                 return [self._error(request.reply_to, problem)]
-            case requests.Subscribe():
-                return self._subscribe(request, self.principal)
-            case requests.Unsubscribe(reply_to, channel, id):
-                return self._unsubscribe(Key(self.principal.organization_id, channel, id), reply_to)
+            case requests.Several(_, several):
+                return [output for each in several for output in self._about_channel(each, self.principal)]
             case requests.Ping(reply_to):
                 return [ReportPosition(reply_to)]
+            case _:
+                return self._about_channel(request, self.principal)
 
     def credentials_checked(
         self, request: requests.Authenticate | None, principal: Principal | None, head: int
@@ -181,19 +183,19 @@ class Protocol:
         key, request = check
         if not is_there:
             said = f"{key.channel} '{key.id}' was not found"
-            return [self._error(request.reply_to, Problem(Code.RESOURCE_NOT_FOUND, said, f"{key.channel}_id"))]
+            return [self._refuse(request, Problem(Code.RESOURCE_NOT_FOUND, said, f"{key.channel}_id"))]
         is_other_log = request.epoch is not None and request.epoch != self._epoch
         after = head if begins is None else begins
         if request.since is not None and not is_other_log:
             after = request.since
         if after > head:
             said = f"position {after} is beyond the head of the log, {head}"
-            return [self._error(request.reply_to, Problem(Code.INVALID_POSITION, said, "since"))]
+            return [self._refuse(request, Problem(Code.INVALID_POSITION, said, "since"))]
         condition, holding = request.wish.condition, self._holding
         if holding is None:
             return []
         if (problem := holding.refusal(key, condition)) is not None:
-            return [self._error(request.reply_to, problem)]
+            return [self._refuse(request, problem)]
         outputs: Outputs = [Unlisten(key)] if key in holding else []
         holding.add(key, condition)
         subscribed = replies.Subscribed(request.reply_to, key.name, after, head, not (is_other_log or is_lost))
@@ -202,7 +204,7 @@ class Protocol:
     def resource_unknown(self, check: CheckResource) -> Outputs:
         """Whether the resource is there cannot be told for now."""
         problem = Problem(Code.SERVICE_UNAVAILABLE, "the channel cannot be looked up for now; try again")
-        return [] if self.state is State.CLOSED else [self._error(check.request.reply_to, problem)]
+        return [] if self.state is State.CLOSED else [self._refuse(check.request, problem)]
 
     def pong(self, reply_to: str | None, position: int) -> Outputs:
         return [] if self.state is State.CLOSED else [self._send(replies.Pong(reply_to, position))]
@@ -243,13 +245,24 @@ class Protocol:
 
     # what follows
 
+    def _about_channel(
+        self, request: requests.Subscribe | requests.Unsubscribe | requests.Refused, principal: Principal
+    ) -> Outputs:
+        match request:
+            case requests.Subscribe():
+                return self._subscribe(request, principal)
+            case requests.Unsubscribe(reply_to, channel, id):
+                return self._unsubscribe(Key(principal.organization_id, channel, id), reply_to)
+            case requests.Refused(reply_to, problem):
+                return [self._error(reply_to, problem)]
+
     def _subscribe(self, request: requests.Subscribe, principal: Principal) -> Outputs:
-        permission = _PERMISSIONS[request.channel]
+        permission = PERMISSIONS[request.channel]
         if not principal.allows(permission):
-            return [self._error(request.reply_to, _lacks(permission))]
+            return [self._refuse(request, _lacks(permission))]
         key = Key(principal.organization_id, request.channel, request.id)
         problem = self._holding and self._holding.refusal(key, request.wish.condition)
-        return [self._error(request.reply_to, problem)] if problem else [CheckResource(key, request)]
+        return [self._refuse(request, problem)] if problem else [CheckResource(key, request)]
 
     def _unsubscribe(self, key: Key, reply_to: str | None) -> Outputs:
         outputs: Outputs = [Unlisten(key)] if key in self._held else []
@@ -260,7 +273,7 @@ class Protocol:
         """Renewed credentials may allow less."""
         outputs: Outputs = []
         for key in self._held:
-            permission = _PERMISSIONS[key.channel]
+            permission = PERMISSIONS[key.channel]
             if not principal.allows(permission):
                 self._drop(key)
                 outputs += [Unlisten(key), self._error(None, _lacks(permission), key.name)]
@@ -289,6 +302,9 @@ class Protocol:
             return self.leave(CloseCode.TOO_MANY, "too many messages", math.ceil(wait * 1000))
         reply_to = getattr(request, "reply_to", None)
         return [self._send(replies.too_many(reply_to, wait, self._limits.messages_per_second))]
+
+    def _refuse(self, request: requests.Subscribe, problem: Problem) -> Send:
+        return self._error(request.reply_to, requests.within(request.at, problem))
 
     def _error(self, reply_to: str | None, problem: Problem, channel: str | None = None) -> Send:
         return self._send(replies.error(reply_to, problem, channel))

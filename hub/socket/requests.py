@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from executor.domain.errors import Code, Problem
-from executor.domain.values import is_ulid
-from hub.channels import ANY, ASSIGNEE, Wish
-from hub.messages import Channel, matching_types, message_types
-from hub.socket.limits import MAX_MESSAGE_BYTES
+from hub.channels import Wish
+from hub.messages import Channel
+from hub.socket.limits import MAX_CHANNELS, MAX_FILTERS, MAX_MESSAGE_BYTES
+from hub.wishes import SAID, Said, Wrong, convert, target_of, wish_of
 
-_MAX_PATTERNS: Final = 100
-_LATER: Final = ("webhook", "system")
-_FIELD: Final = re.compile(r" - at `\$\.?(.*)`$")
 _TOP: Final = frozenset({"type", "id", "timestamp", "data"})
 
 
@@ -26,7 +24,7 @@ class Authenticate(Struct, frozen=True):
 
 
 class Subscribe(Struct, frozen=True):
-    """`id` is `*` for any. `since` is exclusive."""
+    """`id` is `*` for any. `since` is exclusive. `at` is the path of this one where a message names several."""
 
     reply_to: str | None
     channel: Channel
@@ -34,6 +32,7 @@ class Subscribe(Struct, frozen=True):
     since: int | None
     epoch: str | None
     wish: Wish
+    at: str = ""
 
 
 class Unsubscribe(Struct, frozen=True):
@@ -53,6 +52,13 @@ class Refused(Struct, frozen=True):
     problem: Problem
 
 
+class Several(Struct, frozen=True):
+    """Each is answered by itself, in this order."""
+
+    reply_to: str | None
+    requests: tuple[Subscribe | Unsubscribe | Refused, ...]
+
+
 class Malformed(Struct, frozen=True):
     """Not a message at all: the connection ends."""
 
@@ -63,7 +69,7 @@ class TooBig(Struct, frozen=True):
     size: int
 
 
-Request = Authenticate | Subscribe | Unsubscribe | Ping | Refused | Malformed | TooBig
+Request = Authenticate | Subscribe | Unsubscribe | Several | Ping | Refused | Malformed | TooBig
 
 
 class _Auth(Struct, forbid_unknown_fields=True):
@@ -74,45 +80,8 @@ class _Empty(Struct, forbid_unknown_fields=True):
     pass
 
 
-class _Execution(Struct, forbid_unknown_fields=True):
-    channel: str
-    execution_id: str
-
-
-class _Workflow(Struct, forbid_unknown_fields=True):
-    channel: str
-    workflow_id: str
-
-
-class _Task(Struct, forbid_unknown_fields=True):
-    channel: str
-    task_id: str | None = None
-    assignee: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
-
-
-class _Events(Struct, forbid_unknown_fields=True):
-    channel: str
-
-
-class _Replay(Struct, forbid_unknown_fields=True):
-    channel: str
-    replay_id: str
-
-
-class _Said(Struct, forbid_unknown_fields=True):
-    """What any subscription may say beside its channel and its key."""
-
-    since: Annotated[int, Meta(ge=0)] | None = None
-    epoch: str | None = None
-    types: Annotated[list[str], Meta(max_length=_MAX_PATTERNS)] | None = None
-
-
-_WISHES: Final = frozenset(_Said.__struct_fields__)
-
-
-class _Wrong(Exception):
-    def __init__(self, code: Code, message: str, field: str | None = None) -> None:
-        self.problem = Problem(code, message, field)
+_One = Callable[..., Subscribe | Unsubscribe]
+"""From what is said of one channel, `reply_to`, and its path."""
 
 
 def parse(frame: str | bytes) -> Request:
@@ -134,103 +103,74 @@ def parse(frame: str | bytes) -> Request:
     reply_to = id if isinstance(id, str) else None
     try:
         return _request(whole, reply_to)
-    except _Wrong as wrong:
+    except Wrong as wrong:
         return Refused(reply_to, wrong.problem)
 
 
 def _request(whole: dict[str, Any], reply_to: str | None) -> Request:
     if whole.get("id") is not None and reply_to is None:
-        raise _Wrong(Code.VALIDATION_ERROR, "the id of a message is a text", "id")
+        raise Wrong(Code.VALIDATION_ERROR, "the id of a message is a text", "id")
     if unknown := sorted(whole.keys() - _TOP):
-        raise _Wrong(
+        raise Wrong(
             Code.VALIDATION_ERROR, f"a message has no field '{unknown[0]}'; what it says is in 'data'", unknown[0]
         )
     data = whole.get("data")
     data = {} if data is None else data
     if not isinstance(data, dict):
-        raise _Wrong(Code.VALIDATION_ERROR, "'data' is an object", "data")
+        raise Wrong(Code.VALIDATION_ERROR, "'data' is an object", "data")
     match whole["type"]:
         case "auth":
-            return Authenticate(reply_to, _convert(data, _Auth).token)
+            return Authenticate(reply_to, convert(data, _Auth).token)
         case "ping":
-            _convert(data, _Empty)
+            convert(data, _Empty)
             return Ping(reply_to)
-        case "subscribe":
-            return _subscribe(data, reply_to)
-        case "unsubscribe":
-            return Unsubscribe(reply_to, *_target(data))
+        case "subscribe" | "unsubscribe" as type:
+            one: _One = _subscribe if type == "subscribe" else _unsubscribe
+            return _several(data, reply_to, one) if "channels" in data else one(data, reply_to)
         case other:
             known = "auth, subscribe, unsubscribe, ping"
-            raise _Wrong(Code.VALIDATION_ERROR, f"there is no message '{other}'; there are {known}", "type")
+            raise Wrong(Code.VALIDATION_ERROR, f"there is no message '{other}'; there are {known}", "type")
 
 
-def _subscribe(data: dict[str, Any], reply_to: str | None) -> Subscribe:
-    channel, id = _target({name: value for name, value in data.items() if name not in _WISHES})
-    said = _convert({name: value for name, value in data.items() if name in _WISHES}, _Said)
-    return Subscribe(reply_to, channel, id, said.since, said.epoch, Wish(_types(said.types, channel)))
+def _subscribe(data: dict[str, Any], reply_to: str | None, at: str = "") -> Subscribe:
+    channel, id = target_of({name: value for name, value in data.items() if name not in SAID})
+    said = convert({name: value for name, value in data.items() if name in SAID}, Said)
+    return Subscribe(reply_to, channel, id, said.since, said.epoch, wish_of(said, channel), at)
 
 
-def _target(data: dict[str, Any]) -> tuple[Channel, str]:
-    """Which channel is meant. Of an id that cannot be one there is nothing to be found."""
-    name = data.get("channel")
-    match name:
-        case Channel.EXECUTION:
-            id, key = _convert(data, _Execution).execution_id, "execution_id"
-        case Channel.WORKFLOW:
-            id, key = _convert(data, _Workflow).workflow_id, "workflow_id"
-        case Channel.TASK:
-            task = _convert(data, _Task)
-            if (task.task_id is None) is (task.assignee is None):
-                said = "say which tasks: 'task_id' (or '*'), or 'assignee'"
-                raise _Wrong(Code.VALIDATION_ERROR, said, "task_id")
-            if task.assignee is not None:
-                return Channel.TASK, ASSIGNEE + task.assignee
-            id, key = task.task_id or "", "task_id"
-        case Channel.REPLAY:
-            id, key = _convert(data, _Replay).replay_id, "replay_id"
-        case Channel.EVENTS:
-            _convert(data, _Events)
-            return Channel.EVENTS, ANY
-        case _:
-            raise _no_channel(name)
-    if not is_ulid(id) and (id != ANY or name == Channel.REPLAY):
-        raise _Wrong(Code.RESOURCE_NOT_FOUND, f"{name} '{id[:64]}' was not found", key)
-    return Channel(name), id
+def _unsubscribe(data: dict[str, Any], reply_to: str | None, at: str = "") -> Unsubscribe:
+    return Unsubscribe(reply_to, *target_of(data))
 
 
-def _no_channel(name: object) -> _Wrong:
-    known = ", ".join(Channel)
-    if not isinstance(name, str):
-        return _Wrong(Code.VALIDATION_ERROR, f"'channel' is one of {known}", "channel")
-    there = "cannot be subscribed to yet" if name in _LATER else "is unknown"
-    return _Wrong(Code.VALIDATION_ERROR, f"channel '{name[:64]}' {there}; there are {known}", "channel")
+def _several(data: dict[str, Any], reply_to: str | None, one: _One) -> Several:
+    """What is said beside `channels` holds for each that does not say it itself."""
+    channels = data["channels"]
+    if not isinstance(channels, list) or not 1 <= len(channels) <= MAX_CHANNELS:
+        raise Wrong(Code.VALIDATION_ERROR, f"'channels' is a list of 1 to {MAX_CHANNELS}", "channels")
+    common = {name: value for name, value in data.items() if name != "channels"}
+    convert(common, Said if one is _subscribe else _Empty)
+    filters = {item["filter"] for item in channels if isinstance(item, dict) and isinstance(item.get("filter"), str)}
+    if len(filters) > MAX_FILTERS:
+        said = f"a connection has at most {MAX_FILTERS} different filters"
+        raise Wrong(Code.RATE_LIMIT_EXCEEDED, said, "channels")
+    return Several(
+        reply_to, tuple(_one_of(index, item, common, reply_to, one) for index, item in enumerate(channels))
+    )
 
 
-def _types(patterns: list[str] | None, channel: Channel) -> frozenset[str] | None:
-    """The types that the patterns match; each of them has to match some that have a message on the channel."""
-    if not patterns:
-        return None
-    sent, found = message_types(channel), frozenset[str]()
-    for index, pattern in enumerate(patterns):
-        matched = matching_types(pattern[:128])
-        if not matched if sent is None else not matched & sent:
-            field = f"types[{index}]"
-            said = f"'{pattern[:64]}' matches no type of event that channel '{channel}' has"
-            raise _Wrong(Code.VALIDATION_ERROR, said, field)
-        found |= matched
-    return found
-
-
-S = TypeVar("S")
-
-
-def _convert(data: dict[str, Any], type: type[S]) -> S:
+def _one_of(
+    index: int, item: Any, common: dict[str, Any], reply_to: str | None, one: _One
+) -> Subscribe | Unsubscribe | Refused:
+    at = f"channels[{index}]"
+    if not isinstance(item, dict):
+        return Refused(reply_to, Problem(Code.VALIDATION_ERROR, "a channel is an object", at))
     try:
-        return msgspec.convert(data, type)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        where = _FIELD.search(message)
-        if where is not None:
-            raise _Wrong(Code.VALIDATION_ERROR, message[: where.start()], where[1] or None) from None
-        named = re.search(r"field `(.*)`$", message, re.DOTALL)
-        raise _Wrong(Code.VALIDATION_ERROR, message[:256], named[1][:64] if named else None) from None
+        return one(common | item, reply_to, at)
+    except Wrong as wrong:
+        return Refused(reply_to, within(at, wrong.problem))
+
+
+def within(at: str, problem: Problem) -> Problem:
+    """A problem of one of several, with the path from the whole."""
+    field = ".".join(filter(None, (at, problem.field))) or None
+    return problem if field == problem.field else replace(problem, field=field)

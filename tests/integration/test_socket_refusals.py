@@ -124,7 +124,8 @@ async def test_a_message_in_fragments_is_one_message(hub: Hub) -> None:
     ("data", "code", "field"),
     [
         ({"channel": "comet"}, "VALIDATION_ERROR", "channel"),
-        ({"channel": "system"}, "VALIDATION_ERROR", "channel"),
+        ({"channel": "webhook"}, "VALIDATION_ERROR", "webhook_id"),
+        ({"channel": "webhook", "webhook_id": "01HQN0TTHEREZZZZZZZZZZZZZZ"}, "RESOURCE_NOT_FOUND", "webhook_id"),
         (
             {"channel": "execution", "execution_id": "01HQN0TTHEREZZZZZZZZZZZZZZ"},
             "RESOURCE_NOT_FOUND",
@@ -135,7 +136,9 @@ async def test_a_message_in_fragments_is_one_message(hub: Hub) -> None:
         ({"channel": "execution", "execution_id": EXECUTION, "since": 5}, "INVALID_POSITION", "since"),
         ({"channel": "execution", "execution_id": EXECUTION, "since": -1}, "VALIDATION_ERROR", "since"),
         ({"channel": "events", "types": ["comet.*"]}, "VALIDATION_ERROR", "types[0]"),
-        ({"channel": "events", "filter": "true"}, "VALIDATION_ERROR", "filter"),
+        ({"channel": "events", "filter": "tru("}, "VALIDATION_ERROR", "filter"),
+        ({"channel": "events", "mode": "new"}, "VALIDATION_ERROR", "mode"),
+        ({"channels": [{"channel": "execution"}]}, "VALIDATION_ERROR", "channels[0].execution_id"),
         ({}, "VALIDATION_ERROR", "channel"),
     ],
 )
@@ -158,6 +161,8 @@ async def test_a_refused_subscription_is_an_error_and_the_socket_goes_on(
         ("execution.read", {"channel": "execution", "execution_id": EXECUTION}),
         ("workflow.read", {"channel": "workflow", "workflow_id": WORKFLOW}),
         ("event.read", {"channel": "events"}),
+        ("webhook.read", {"channel": "webhook", "webhook_id": "*"}),
+        ("system.read", {"channel": "system"}),
     ],
 )
 async def test_a_channel_needs_its_permission(hub: Hub, permission: str, wish: dict[str, str]) -> None:

@@ -285,6 +285,8 @@ class TestSubscribing:
             ("execution.read", {"channel": "execution", "execution_id": "*"}),
             ("workflow.read", {"channel": "workflow", "workflow_id": ID}),
             ("event.read", {"channel": "events"}),
+            ("webhook.read", {"channel": "webhook", "webhook_id": "*"}),
+            ("system.read", {"channel": "system"}),
         ],
     )
     def test_a_channel_needs_its_permission(self, permission: str, data: dict[str, Any]) -> None:
@@ -327,6 +329,63 @@ class TestSubscribing:
         assert said(answer) == {"type": "unsubscribed", "reply_to": "m1", "channel": f"execution:{ID}"}
         (answer,) = made.received(frame)
         assert said(answer)["type"] == "unsubscribed"
+
+    def test_several_are_each_answered_in_their_order(self) -> None:
+        made = opened("execution.read")
+        channels = [
+            {"channel": "events"},
+            {"channel": "execution", "execution_id": ID},
+            {"channel": "nothing"},
+            {"channel": "execution", "execution_id": "*", "since": 99},
+        ]
+        forbidden, first, wrong, second = made.received(text("subscribe", channels=channels))
+        assert said(forbidden) == {
+            "type": "error",
+            "reply_to": "m1",
+            "code": "AUTHORIZATION_ERROR",
+            "message": "this channel needs the permission 'event.read'",
+            "field": "channels[0]",
+        }
+        assert said(wrong)["field"] == "channels[2].channel"
+        assert isinstance(first, CheckResource)
+        assert isinstance(second, CheckResource)
+        (missing,) = made.resource_checked(first, False, 10)
+        assert said(missing)["field"] == "channels[1].execution_id"
+        (beyond,) = made.resource_checked(second, True, 10)
+        assert (said(beyond)["code"], said(beyond)["field"]) == ("INVALID_POSITION", "channels[3].since")
+
+    def test_several_count_as_many_against_the_limit(self) -> None:
+        made = protocol(subscriptions=1)
+        made.credentials_checked(None, principal(), 0)
+        first, second = made.received(text("subscribe", channels=[{"channel": "events"}, {"channel": "system"}]))
+        assert isinstance(first, CheckResource)
+        assert isinstance(second, CheckResource)
+        assert len(made.resource_checked(first, True, 0)) == 2
+        (error,) = made.resource_checked(second, True, 0)
+        assert (said(error)["code"], said(error)["field"]) == ("RATE_LIMIT_EXCEEDED", "channels[1]")
+
+    def test_several_are_left_at_once(self) -> None:
+        made = opened()
+        subscribed(made, wish())
+        outputs = made.received(
+            text("unsubscribe", channels=[{"channel": "events"}, {"channel": "execution", "execution_id": ID}])
+        )
+        assert [type(output) for output in outputs] == [Send, Unlisten, Send]
+        assert [said(output)["channel"] for output in outputs if isinstance(output, Send)] == [
+            "events",
+            f"execution:{ID}",
+        ]
+
+    def test_a_filter_and_a_mode_go_with_the_subscription_and_survive_a_renewal(self) -> None:
+        made = protocol(filters=1)
+        made.credentials_checked(None, principal(), 0)
+        _, listen = subscribed(made, wish(filter="data.status == 'failed'", mode="latest"))
+        assert listen == Listen(EXECUTION, 10, Wish(None, "data.status == 'failed'", is_latest=True))
+        made.credentials_checked(Authenticate("m1", "new"), principal(), 9)
+        (error,) = made.received(wish(OTHER, filter="true"))
+        assert (said(error)["code"], said(error)["field"]) == ("RATE_LIMIT_EXCEEDED", "filter")
+        (check,) = made.received(wish(OTHER, filter="data.status == 'failed'"))
+        assert isinstance(check, CheckResource)
 
     def test_only_channels_of_one_thing_are_looked_up(self) -> None:
         assert needs_check(EXECUTION)
@@ -494,6 +553,9 @@ frames = (
             wish("*"),
             wish(since=3),
             wish(since=99),
+            wish(filter="data.x == 1"),
+            text("subscribe", channels=[{"channel": "system"}, {"channel": "events"}, {"channel": "events"}]),
+            text("unsubscribe", channels=[{"channel": "system"}, {"channel": "events"}]),
             text("subscribe", channel="events"),
             text("unsubscribe", channel="events"),
             text("unsubscribe", channel="execution", execution_id=ID),

@@ -17,6 +17,7 @@ from hub.socket.requests import (
     Ping,
     Refused,
     Request,
+    Several,
     Subscribe,
     TooBig,
     Unsubscribe,
@@ -76,6 +77,18 @@ def said(type: str, data: Any = None, **more: Any) -> Request:
             Subscribe(None, Channel.TASK, "*", None, None, ALL),
         ),
         ('{"type":"unsubscribe","data":{"channel":"events"}}', Unsubscribe(None, Channel.EVENTS, "*")),
+        (
+            '{"type":"subscribe","data":{"channel":"webhook","webhook_id":"*"}}',
+            Subscribe(None, Channel.WEBHOOK, "*", None, None, ALL),
+        ),
+        (
+            '{"type":"subscribe","data":{"channel":"system","filter":"data.level > 1","mode":"latest"}}',
+            Subscribe(None, Channel.SYSTEM, "*", None, None, Wish(None, "data.level > 1", is_latest=True)),
+        ),
+        (
+            '{"type":"subscribe","data":{"channel":"events","filter":null,"mode":"all"}}',
+            Subscribe(None, Channel.EVENTS, "*", None, None, ALL),
+        ),
     ],
 )
 def test_a_request_is_understood(frame: str, expected: Request) -> None:
@@ -112,7 +125,31 @@ REFUSED: list[tuple[Request, Code, str | None]] = [
     (said("subscribe", None), Code.VALIDATION_ERROR, "channel"),
     (said("subscribe", {"channel": 7}), Code.VALIDATION_ERROR, "channel"),
     (said("subscribe", {"channel": "comet"}), Code.VALIDATION_ERROR, "channel"),
-    (said("subscribe", {"channel": "webhook", "webhook_id": ID}), Code.VALIDATION_ERROR, "channel"),
+    (said("subscribe", {"channel": "webhook"}), Code.VALIDATION_ERROR, "webhook_id"),
+    (said("subscribe", {"channel": "webhook", "webhook_id": "x"}), Code.RESOURCE_NOT_FOUND, "webhook_id"),
+    (said("subscribe", {"channel": "system", "system_id": ID}), Code.VALIDATION_ERROR, "system_id"),
+    (said("subscribe", {"channel": "replay", "replay_id": "*"}), Code.RESOURCE_NOT_FOUND, "replay_id"),
+    (said("subscribe", EXECUTION | {"filter": 7}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"filter": ""}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"filter": "data."}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"filter": "1"}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"filter": "nobody == 1"}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"filter": "data.x.matches('a')"}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"filter": " " * 1024 + "true"}), Code.VALIDATION_ERROR, "filter"),
+    (said("subscribe", EXECUTION | {"mode": "newest"}), Code.VALIDATION_ERROR, "mode"),
+    (said("subscribe", EXECUTION | {"mode": True}), Code.VALIDATION_ERROR, "mode"),
+    (said("subscribe", {"channels": []}), Code.VALIDATION_ERROR, "channels"),
+    (said("subscribe", {"channels": EXECUTION}), Code.VALIDATION_ERROR, "channels"),
+    (said("subscribe", {"channels": [EXECUTION] * 101}), Code.VALIDATION_ERROR, "channels"),
+    (said("subscribe", {"channels": [EXECUTION], "channel": "events"}), Code.VALIDATION_ERROR, "channel"),
+    (said("subscribe", {"channels": [EXECUTION], "since": -1}), Code.VALIDATION_ERROR, "since"),
+    (
+        said("subscribe", {"channels": [{"channel": "events", "filter": f"data.x == {n}"} for n in range(21)]}),
+        Code.RATE_LIMIT_EXCEEDED,
+        "channels",
+    ),
+    (said("unsubscribe", {"channels": []}), Code.VALIDATION_ERROR, "channels"),
+    (said("unsubscribe", {"channels": [EXECUTION], "since": 1}), Code.VALIDATION_ERROR, "since"),
     (said("subscribe", {"channel": "task"}), Code.VALIDATION_ERROR, "task_id"),
     (said("subscribe", {"channel": "task", "task_id": ID, "assignee": "a"}), Code.VALIDATION_ERROR, "task_id"),
     (said("subscribe", {"channel": "task", "task_id": "x"}), Code.RESOURCE_NOT_FOUND, "task_id"),
@@ -157,12 +194,62 @@ def test_what_is_wrong_is_refused_with_its_field(request_: Request, code: Code, 
 
 
 def test_a_refusal_names_the_message_and_what_there_is() -> None:
-    refused = said("subscribe", {"channel": "system"})
+    refused = said("subscribe", {"channel": "comet"})
     assert isinstance(refused, Refused)
     assert refused.reply_to == "m1"
     assert refused.problem.message == (
-        "channel 'system' cannot be subscribed to yet; there are execution, workflow, task, events, replay"
+        "channel 'comet' is unknown; there are execution, workflow, task, events, webhook, system, replay"
     )
+
+
+def test_several_channels_are_several_requests_each_with_its_path() -> None:
+    several = said(
+        "subscribe",
+        {
+            "since": 3,
+            "types": ["execution.*"],
+            "channels": [
+                EXECUTION,
+                {"channel": "events", "since": 9, "types": ["log.*"]},
+                {"channel": "execution"},
+                7,
+            ],
+        },
+    )
+    assert isinstance(several, Several)
+    assert several.reply_to == "m1"
+    first, second, third, fourth = several.requests
+    assert isinstance(first, Subscribe)
+    assert (first.id, first.since, first.reply_to, first.at) == (ID, 3, "m1", "channels[0]")
+    assert first.wish.types is not None
+    assert "execution.failed" in first.wish.types
+    assert isinstance(second, Subscribe)
+    assert (second.since, second.wish, second.at) == (9, Wish(frozenset({"log.written"})), "channels[1]")
+    assert isinstance(third, Refused)
+    assert third.problem.field == "channels[2].execution_id"
+    assert isinstance(fourth, Refused)
+    assert (fourth.reply_to, fourth.problem.field) == ("m1", "channels[3]")
+
+
+def test_what_is_common_to_several_is_refused_where_it_does_not_go_with_one() -> None:
+    several = said(
+        "subscribe", {"types": ["webhook.*"], "channels": [EXECUTION, {"channel": "webhook", "webhook_id": "*"}]}
+    )
+    assert isinstance(several, Several)
+    refused, subscribe = several.requests
+    assert isinstance(refused, Refused)
+    assert refused.problem.field == "channels[0].types[0]"
+    assert isinstance(subscribe, Subscribe)
+
+
+def test_several_channels_may_be_left_at_once() -> None:
+    several = said("unsubscribe", {"channels": [EXECUTION, {"channel": "system"}, {"channel": "x"}]})
+    assert isinstance(several, Several)
+    first, second, third = several.requests
+    assert first == Unsubscribe("m1", Channel.EXECUTION, ID)
+    assert second == Unsubscribe("m1", Channel.SYSTEM, "*")
+    assert isinstance(third, Refused)
+    assert third.problem.field == "channels[2].channel"
 
 
 def test_no_refusal_shows_a_token() -> None:
@@ -183,7 +270,10 @@ nearly_right = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {},
             optional={
-                "channel": st.sampled_from(["execution", "workflow", "events", "replay", "task"]) | json_values,
+                "channels": st.lists(st.just(EXECUTION) | json_values, max_size=3) | json_values,
+                "channel": st.sampled_from([str(channel) for channel in Channel]) | json_values,
+                "filter": st.sampled_from(["true", "data.x == 1", "("]) | json_values,
+                "mode": st.sampled_from(["all", "latest"]) | json_values,
                 "execution_id": st.just(ID) | st.just("*") | json_values,
                 "workflow_id": st.just(ID) | json_values,
                 "replay_id": st.just(ID) | st.just("*") | json_values,
