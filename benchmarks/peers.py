@@ -43,6 +43,8 @@ class Peer:
     name: ClassVar[str]
     settles: ClassVar[float] = 0
     """Seconds after the last connection in which the server may still say something to each."""
+    patience: ClassVar[float] = 1
+    """How many times as long as others it may take for what it is sent."""
 
     def __init__(self, process: Child, port: int) -> None:
         self.process, self.port = process, port
@@ -67,6 +69,7 @@ class Peer:
 
 class Runcast(Peer):
     name = "Runcast"
+    patience = 3
 
     def __init__(self, process: Child, url: str) -> None:
         super().__init__(process, int(url.rpartition(":")[2]))
@@ -127,6 +130,7 @@ class Nats(Peer):
     """NATS over WebSocket. It obeys no orders: this process publishes over TCP, as a client of it does."""
 
     name = "NATS"
+    patience = 3
     settles = 3.0  # It pings every client once, two seconds after it came.
 
     def __init__(self, process: Child, port: int, tcp_port: int) -> None:

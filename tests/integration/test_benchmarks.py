@@ -6,11 +6,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import websockets.frames
+from hypothesis import given, strategies
 
 from tests.integration.hubs import ROOT
 
@@ -75,6 +78,34 @@ def servers(sockets: ModuleType) -> Iterator[list[Any]]:
     """A hub and a peer that needs no extra, without subscribers."""
     with sockets.started(("runcast", "starlette")) as servers:
         yield servers
+
+
+def sent(size: int, opcode: int = 1) -> bytes:
+    """A server's frame."""
+    return websockets.frames.Frame(websockets.frames.Opcode(opcode), bytes(size)).serialize(mask=False)
+
+
+SIZES = strategies.lists(strategies.sampled_from([1, 125, 126, 370, 370, 370, 371, 70_000]), max_size=30)
+PARTS = strategies.lists(strategies.one_of(strategies.just(None), SIZES), max_size=8)
+
+
+@given(parts=PARTS, cuts=strategies.lists(strategies.integers(0, 2**17), max_size=20))
+def test_a_receiver_counts_every_frame_and_sees_every_ping(
+    sockets: ModuleType, parts: list[list[int] | None], cuts: list[int]
+) -> None:
+    """Whatever it reads at once. `None` stands for a ping."""
+    frames, pings = importlib.import_module("frames"), list[bytes]()
+    counted = frames.Frames()
+    stream = b"".join(sent(4, 9) if part is None else b"".join(map(sent, part)) for part in parts)
+    bounds = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    for start, end in pairwise(bounds):
+        buffer = bytearray(frames.ROOM) + stream[start:end]
+        pings += counted.take(buffer, len(buffer))
+    sizes = [size for part in parts if part is not None for size in part]
+    assert (counted.count, counted.payload) == (len(sizes), sum(sizes))
+    assert pings == [bytes(4)] * parts.count(None)
+    assert not counted.left
+    assert not counted.carry
 
 
 def cells(table: Any, column: str) -> list[str]:
