@@ -232,6 +232,8 @@ def refused(refusal: Refusal, now: Instant, request_id: str) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="runcast"'
     if status == 503:
         headers |= _RETRY
+    if status == 429:
+        headers["Retry-After"] = str((refusal.problems[0].details or {}).get("retry_after", 1))
     body = failed(refusal.problems, now, request_id, str(refusal))
     return Response(body, status, headers, media_type="application/json")
 

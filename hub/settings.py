@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ VERSION = "0.1.0"
 PREFIX = "RUNCAST_"
 LONGEST_DAYS = 36_500.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z]+://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
+"""As browsers write it (RFC 6454, section 6.1): in lower case, without a path."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -36,6 +39,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     egress_allow: tuple[Network, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 1024 * 1024
+    max_connections: int = 10_000
+    """Open sockets and event streams of an organization, in each process; so are the next two."""
+    max_subscriptions: int = 100_000
+    max_filters: int = 50
+    max_connection_subscriptions: int = 1000
+    messages_per_second: int = 100
+    """From one socket; `message_burst` may come at once."""
+    message_burst: int = 200
+    max_lag: int | None = None
+    """Events that a slow socket may be behind before it is closed."""
     plan: Plan = Plan.UNLIMITED
     retention_days: float | None = None
     archive_dir: Path | None = None
@@ -141,7 +154,11 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, (part.strip() for part in text.split(","))))
+    origins = tuple(filter(None, (part.strip() for part in text.split(","))))
+    for origin in origins:
+        if _ORIGIN.fullmatch(origin) is None:
+            raise ValueError(f"'{origin}' is not an origin; write it as https://app.example.com")
+    return origins
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -176,6 +193,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "egress_allow": _networks,
     "allowed_origins": _origins,
     "max_body_bytes": _integer(1024),
+    "max_connections": _integer(1),
+    "max_subscriptions": _integer(1),
+    "max_filters": _integer(0),
+    "max_connection_subscriptions": _integer(1),
+    "messages_per_second": _integer(1),
+    "message_burst": _integer(1),
+    "max_lag": _integer(1),
     "plan": _plan,
     "retention_days": _days,
     "archive_dir": Path,

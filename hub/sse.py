@@ -11,9 +11,11 @@ from random import SystemRandom
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from executor.domain.errors import Code, Problem, Refusal
 from executor.domain.values import seconds_between
 from executor.ports import Clock, Recorded
 from hub.auth.principal import Principal
@@ -22,6 +24,7 @@ from hub.feed import Feed, Form, Subscription
 from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.server_sent import HEARTBEAT, RETRY_MS, closing, opening
+from hub.socket.limits import Holding, Quotas
 from hub.socket.outbox import Outbox
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -29,6 +32,7 @@ CLOSE_SECONDS: Final = 3.0
 """How long a client may take to read what waits for it when the hub goes."""
 _LONGEST_TIMER: Final = 86_400.0
 _RETRY_SPREAD_MS: Final = 2_000
+_RETRY_SECONDS: Final = 10
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _random = SystemRandom()
 _logger = structlog.get_logger(__name__)
@@ -38,8 +42,14 @@ class Streams:
     """Every open stream of this process."""
 
     def __init__(
-        self, feed: Feed, replays: ReplayChannels, clock: Clock, heartbeat_seconds: float = HEARTBEAT_SECONDS
+        self,
+        feed: Feed,
+        replays: ReplayChannels,
+        clock: Clock,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        quotas: Quotas | None = None,
     ) -> None:
+        self.quotas = quotas or Quotas()
         self.feed, self.replays, self.clock = feed, replays, clock
         self.heartbeat_seconds = heartbeat_seconds
         self._open: set[EventStream] = set()
@@ -53,8 +63,17 @@ class Streams:
         self, principal: Principal, key: Key, after: int, wish: Wish, *, is_lost: bool = False
     ) -> EventStream:
         """All of a channel's events after a position, whole, and then those to come. `is_lost` says
-        that some of what comes first was archived."""
-        return EventStream(self, principal, key, after, wish, is_lost)
+        that some of what comes first was archived. Raises `Refusal` where the organization has too many of what a
+        stream takes."""
+        holding = self.quotas.admit(principal.organization_id)
+        if holding is None:
+            said = f"the organization has {self.quotas.limits.connections} connections here already"
+            raise _too_many(Problem(Code.RATE_LIMIT_EXCEEDED, said))
+        if (problem := holding.refusal(key, wish.condition)) is not None:
+            holding.close()
+            raise _too_many(problem)
+        holding.add(key, wish.condition)
+        return EventStream(self, principal, key, after, wish, is_lost, holding)
 
     def opened(self, stream: EventStream) -> None:
         self._open.add(stream)
@@ -97,6 +116,7 @@ class EventStream(Response):
         after: int,
         wish: Wish,
         is_lost: bool,
+        holding: Holding,
     ) -> None:
         self.status_code, self.background = 200, None
         self.init_headers(_HEADERS)
@@ -104,6 +124,7 @@ class EventStream(Response):
         self.is_gone = asyncio.Event()
         self._streams = streams
         self._key, self._after, self._wish, self._is_lost = key, after, wish, is_lost
+        self._holding = holding
         self._outbox = Outbox(streams.feed)
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -114,10 +135,16 @@ class EventStream(Response):
         return self._outbox.unsent_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-            return
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await self._serve(receive, send)
+        finally:
+            self._holding.close()
+
+    async def _serve(self, receive: Receive, send: Send) -> None:
         self._begin()
         tasks = [asyncio.create_task(self._write(send)), asyncio.create_task(_until_gone(receive))]
         try:
@@ -196,6 +223,10 @@ class EventStream(Response):
                 await asyncio.gather(taking, return_exceptions=True)
         retry_ms = RETRY_MS + _random.randrange(_RETRY_SPREAD_MS)
         await send({"type": "http.response.body", "body": closing(self._reason, retry_ms), "more_body": False})
+
+
+def _too_many(problem: Problem) -> Refusal:
+    return Refusal([replace(problem, details={"retry_after": _RETRY_SECONDS})])
 
 
 def _more(body: bytes) -> dict[str, object]:

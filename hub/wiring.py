@@ -45,6 +45,7 @@ from hub.schedules.commands import ScheduleCommands
 from hub.services import Services
 from hub.settings import VERSION, Network, Settings
 from hub.socket.endpoint import Sockets
+from hub.socket.limits import Quotas, limits_of
 from hub.sse import Streams
 from hub.tasks.claims import Claims
 from hub.tasks.commands import TaskCommands
@@ -121,6 +122,7 @@ async def opened(
         tasks = TaskCommands(store.log, store.reads, store.ledgers.task_leases, handler, sealer, clock)
         claims = Claims(tasks, feed)
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
+        quotas = Quotas(limits_of(settings))
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
@@ -147,8 +149,8 @@ async def opened(
             consequences=running.consequences,
             idempotency=Idempotency(store.ledgers.first_answers, sealer, clock),
             feed=feed,
-            sockets=_sockets(store, feed, replays, authenticator, clock, settings),
-            streams=Streams(feed, replays, clock),
+            sockets=_sockets(store, feed, replays, authenticator, clock, settings, quotas),
+            streams=Streams(feed, replays, clock, quotas=quotas),
             webhooks=webhooks.commands,
             agents=AgentCommands(store.log, sealer, egress, clock),
             schedules=ScheduleCommands(store, sealer, clock, running.firing),
@@ -204,11 +206,17 @@ def _runs_of_worker(store: Store, webhooks: Webhooks, settings: Settings, clock:
 
 
 def _sockets(
-    store: Store, feed: Feed, replays: ReplayChannels, authenticator: Authenticator, clock: Clock, settings: Settings
+    store: Store,
+    feed: Feed,
+    replays: ReplayChannels,
+    authenticator: Authenticator,
+    clock: Clock,
+    settings: Settings,
+    quotas: Quotas,
 ) -> Sockets:
     is_gone = is_lost(store.ledgers.retention)
     authenticate, origins = authenticator.authenticate, settings.allowed_origins
-    return Sockets(feed, store.log, authenticate, is_there(store), is_gone, replays, clock, origins)
+    return Sockets(feed, store.log, authenticate, is_there(store), is_gone, replays, clock, origins, quotas)
 
 
 def _end_work(parts: Parts, claims: Claims) -> None:

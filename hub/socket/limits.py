@@ -14,6 +14,7 @@ from msgspec import Struct
 from executor.domain.errors import Code, Problem
 from hub.channels import Key
 from hub.message_data import MAX_OUTPUT_BYTES
+from hub.settings import Settings
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_CHANNELS: Final = 100
@@ -40,6 +41,18 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 LIMITS: Final = Limits()
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        subscriptions=settings.max_connection_subscriptions,
+        messages_per_second=settings.messages_per_second,
+        message_burst=settings.message_burst,
+        connections=settings.max_connections,
+        organization_subscriptions=settings.max_subscriptions,
+        organization_filters=settings.max_filters,
+        lag=settings.max_lag,
+    )
 
 
 class Bucket:

@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 
 from executor.domain.values import plus
+from hub.socket.limits import Limits
 from tests.integration.hubs import Client, Hub, unique, until, up
+from tests.integration.listening import listening
 from tests.integration.streaming import Sent, refused, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -182,6 +184,29 @@ async def test_a_stream_ends_with_its_key(admin: Client, hub: Hub) -> None:
         assert source.comments[-1] == "the credentials have expired"
     assert source.retry is not None
     assert source.retry >= 2000
+
+
+async def test_streams_count_as_connections_of_their_organization(
+    admin: Client, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.services.streams.quotas, "limits", Limits(connections=2))
+    stranger = await hub.client()
+    async with listening(admin), streaming(admin, since=0) as source:
+        await source.take(1)
+        answer = await refused(admin)
+        assert (answer.status, answer.codes) == (429, {"RATE_LIMIT_EXCEEDED"})
+        assert answer.errors[0]["message"] == "the organization has 2 connections here already"
+        assert int(answer.headers["Retry-After"]) == answer.errors[0]["details"]["retry_after"] > 0
+        async with streaming(stranger, since=0) as other:
+            await other.take(1)
+
+    async def is_free() -> bool:
+        async with admin.http.get(
+            f"{admin.url}/api/v1/events/stream", headers={"X-API-Key": admin.key or ""}
+        ) as answer:
+            return answer.status == 200
+
+    await until(is_free)
 
 
 async def test_nothing_is_left_of_a_client_that_went(admin: Client, hub: Hub) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from executor.domain.errors import Problem
 from hub.channels import Key
 from hub.messages import Channel
-from hub.socket.limits import Bucket, Holding, Limits, Quotas
+from hub.settings import Settings
+from hub.socket.limits import LIMITS, Bucket, Holding, Limits, Quotas, limits_of
 
 ORGANIZATION = "O"
 
@@ -85,6 +88,29 @@ def test_what_is_given_back_is_all_that_was_taken(done: list[tuple[str, int, str
         each.close()
         each.close()
     assert quotas.is_empty
+
+
+def test_limits_are_the_settings_unless_they_are_nobody_s_to_set() -> None:
+    assert limits_of(Settings(data_dir=Path("d"))) == LIMITS
+    settings = Settings(
+        data_dir=Path("d"),
+        max_connections=1,
+        max_subscriptions=2,
+        max_filters=3,
+        max_connection_subscriptions=4,
+        messages_per_second=5,
+        message_burst=6,
+        max_lag=7,
+    )
+    assert limits_of(settings) == Limits(
+        connections=1,
+        organization_subscriptions=2,
+        organization_filters=3,
+        subscriptions=4,
+        messages_per_second=5,
+        message_burst=6,
+        lag=7,
+    )
 
 
 def test_a_bucket_lets_so_many_come_at_once_and_then_so_many_a_second() -> None:
