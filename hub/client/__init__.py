@@ -2,6 +2,7 @@
 
 client.py, resources/   what people call
 http.py, listing.py     requests, tried again where that is safe; pages
+live/                   the socket: channels from position to position
 types.py, errors.py     what comes back
 """
 
@@ -26,6 +27,8 @@ from hub.client.errors import (
     SubscriptionRefused,
     Unreachable,
 )
+from hub.client.live.message import Message
+from hub.client.live.subscription import Subscription
 
 __all__ = [
     "ApiError",
@@ -36,6 +39,7 @@ __all__ = [
     "Conflict",
     "HubFailed",
     "InvalidRequest",
+    "Message",
     "Misused",
     "NoEnvelope",
     "NoSocket",
@@ -44,6 +48,7 @@ __all__ = [
     "Problem",
     "RateLimited",
     "SocketStopped",
+    "Subscription",
     "SubscriptionRefused",
     "Unreachable",
     "WorkflowClient",

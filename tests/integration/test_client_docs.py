@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from hub.client import WorkflowClient
-from tests.integration.hubs import ROOT, Client, unique
+from tests.integration.hubs import ROOT, SMALLEST, Client, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -46,12 +46,22 @@ def page(admin: Client) -> dict[str, Any]:
     return names
 
 
-async def test_a_first_run_and_what_lists_show(page: dict[str, Any], client: WorkflowClient, admin: Client) -> None:
-    ended = await admin.ended(await page["first_run"]())
-    assert ended["results"] == {"greet": {"text": "Hello Ada"}}
+async def test_a_first_run_and_what_lists_show(
+    page: dict[str, Any], client: WorkflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await page["first_run"]() == {"greet": {"text": "Hello Ada"}}
+    assert capsys.readouterr().out.endswith("Execution ended with status: completed\n")
     assert await page["failures"](client) == []
     last = [event.position async for event in client.events.list(types="execution.*")][-1]
     assert await page["every_event"](client) == last
+
+
+async def test_what_is_followed(page: dict[str, Any], client: WorkflowClient) -> None:
+    workflow = await client.workflows.create({"name": unique("w"), "definition": SMALLEST})
+    assert await page["react"](client, workflow.id) == "queued"
+    (execution,) = await client.workflows.executions(workflow.id)
+    last = await page["follow"](client, execution.id)
+    assert (await client.events.get(last)).type == "execution.completed"
 
 
 async def test_the_worker_does_its_tasks_and_those_that_fail_again(

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hub.client.http import Http
 from hub.client.listing import Listing
+from hub.client.live.links import Links
+from hub.client.live.message import Types, wish_of
+from hub.client.live.subscription import Subscription
+from hub.client.live.waiting import ended
 from hub.client.resources.resource import Resource, given
 from hub.client.types import Component, Event, Execution, LogLine
 
@@ -13,6 +18,10 @@ _PATH = "executions"
 
 
 class Executions(Resource):
+    def __init__(self, http: Http, links: Links) -> None:
+        super().__init__(http)
+        self._links = links
+
     def list(self, **query: Any) -> Listing[Execution]:
         """`workflow_id`, `status`, `user_id`, `start_date`, `end_date`, `priority`, `tags`, `limit`, `offset`,
         `cursor`."""
@@ -21,6 +30,25 @@ class Executions(Resource):
     async def get(self, execution_id: str, *, at: str | int | None = None) -> Execution:
         """`at`: as it was at a position or a time."""
         return await self._ask(Execution, "GET", _PATH, execution_id, query=given(at=at))
+
+    async def wait_for_completion(self, execution_id: str, *, timeout: float | None = None) -> Execution:
+        """The execution, once it has ended, well or not: look at `status`. It hears of it over the socket, and asks
+        where there is none. Raises `CompletionTimeout` after so many seconds; the execution goes on."""
+        channel = self._subscription(execution_id, types=("execution.*",))
+        return await ended(lambda: self.get(execution_id), channel, execution_id, timeout)
+
+    def subscribe(
+        self,
+        execution_id: str,
+        *,
+        since: int | None = None,
+        epoch: str | None = None,
+        types: Types = None,
+        filter: str | None = None,
+        mode: str | None = None,
+    ) -> Subscription:
+        """What `client.subscribe("execution", execution_id=…)` is."""
+        return self._subscription(execution_id, since, epoch, types, filter, mode)
 
     async def start(self, execution_id: str) -> Execution:
         """One that is pending, now."""
@@ -70,6 +98,18 @@ class Executions(Resource):
     def components(self, execution_id: str, **query: Any) -> Listing[Component]:
         """Those that started, in that order, then the pending ones."""
         return Listing(self._http, (_PATH, execution_id, "components"), Component, query)
+
+    def _subscription(
+        self,
+        execution_id: str,
+        since: int | None = None,
+        epoch: str | None = None,
+        types: Types = None,
+        filter: str | None = None,
+        mode: str | None = None,
+    ) -> Subscription:
+        wish = wish_of("execution", {"execution_id": execution_id}, types, filter, mode)
+        return Subscription(self._links, wish, since, epoch)
 
     async def _do(self, execution_id: str, what: str, body: dict[str, Any]) -> Execution:
         return await self._ask(Execution, "POST", _PATH, execution_id, what, body=body)
