@@ -10,48 +10,35 @@ handed is in the log.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
+import time
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-import msgspec
 import structlog
 
 from executor.ports import EventLog, EventQuery, Recorded
-from hub.channels import ALL, ANY, Key, Wish, keys_of
-from hub.filters import Seen
-from hub.messages import Channel, message, message_types
-from hub.server_sent import server_sent
+from hub.channels import ALL, ANY, Key, Wish
+from hub.entries import RING, Batch, Entry, Form, Ring, batch_of, entry_of, latest
+from hub.messages import Channel, message_types
+from hub.meter import Meter
 
 _SLICE: Final = 128
-"""Events that are dispatched in one turn of the loop, at most; `_SLICE_BYTES` of their data end it as well."""
+"""Events that are dispatched together, at most; `_SLICE_BYTES` of their data end it as well."""
 _SLICE_BYTES: Final = 128 * 1024
-_RING: Final = 1024
-_RING_BYTES: Final = 4 * 1024 * 1024
+_TURN: Final = 512 * 1024
+"""Bytes that are handed over in one turn of the loop, about, with `_HAND` for each subscription."""
+_HAND: Final = 4 * 1024
 _FIRST_PAGE: Final = 16
 _LARGEST_PAGE: Final = 512
 PAGE_BYTES: Final = 128 * 1024
 """What `catch_up` hands over at once, about: a page is sized by the one before it."""
 _logger = structlog.get_logger(__name__)
-
-
-class Form(Enum):
-    """How a subscription's events are written: as the messages of its channel, or whole, for an event stream."""
-
-    MESSAGE = 1
-    SERVER_SENT = 2
-
-
-class Batch(NamedTuple):
-    """Messages of one channel in order, shared by all who get them. `size` is their bytes."""
-
-    messages: Sequence[bytes]
-    size: int
+_MOST_CONFLATED: Final = 4096
+"""Messages that one page of somebody who wants only the latest is made of, at most."""
 
 
 class Sink(Protocol):
-    """Where a client's messages go. Both are called within the loop and never wait."""
+    """Where a client's messages go. All are called within the loop and never wait."""
 
     def offer(self, batch: Batch) -> bool:
         """Takes a batch, or answers False where too much is unsent: then nothing of it was taken."""
@@ -63,55 +50,24 @@ class Sink(Protocol):
         """From now on the subscription needs `catch_up`, whenever there is room."""
 
 
-class Entry:
-    """An event and its messages, each encoded when it is first asked for."""
-
-    __slots__ = ("_messages", "_seen", "recorded")
-
-    def __init__(self, recorded: Recorded) -> None:
-        self.recorded = recorded
-        self._messages: dict[Channel | Form, bytes | None] = {}
-        self._seen: Seen | None = None
-
-    def is_wanted(self, wish: Wish) -> bool:
-        if wish.types is not None and self.recorded.type not in wish.types:
-            return False
-        if wish.condition is None:
-            return True
-        if self._seen is None:
-            self._seen = Seen(self.recorded)
-        return self._seen.satisfies(wish.condition)
-
-    def message(self, channel: Channel, form: Form = Form.MESSAGE) -> bytes | None:
-        kind = channel if form is Form.MESSAGE else form
-        try:
-            return self._messages[kind]
-        except KeyError:
-            made = self._messages[kind] = self._make(channel, form)
-            return made
-
-    def _make(self, channel: Channel, form: Form) -> bytes | None:
-        try:
-            return server_sent(self.recorded) if form is Form.SERVER_SENT else message(self.recorded, channel)
-        except msgspec.DecodeError as error:
-            _logger.error("feed.unreadable", position=self.recorded.position, error=str(error))
-            return None
-
-
 class Subscription:
     """One sink's wish for one channel."""
 
-    __slots__ = ("_feed", "form", "handed", "is_closed", "is_live", "key", "page", "read_through", "sink", "wish")
+    __slots__ = (
+        "_feed",
+        "form",
+        "handed",
+        "is_closed",
+        "is_live",
+        "is_slow",
+        "key",
+        "page",
+        "read_through",
+        "sink",
+        "wish",
+    )
 
-    def __init__(
-        self,
-        feed: Feed,
-        key: Key,
-        wish: Wish,
-        after: int,
-        sink: Sink,
-        form: Form = Form.MESSAGE,
-    ) -> None:
+    def __init__(self, feed: Feed, key: Key, wish: Wish, after: int, sink: Sink, form: Form = Form.MESSAGE) -> None:
         self._feed = feed
         self.key = key
         self.wish = wish
@@ -122,38 +78,35 @@ class Subscription:
         self.read_through = 0
         """Through here it is read from the log, whatever is in memory."""
         self.is_live = False
+        self.is_slow = False
+        """It was live, and was set aside."""
         self.is_closed = False
 
     @property
     def position(self) -> int:
         """All that the channel has through this position was handed to the sink."""
-        return max(self.handed, self._feed.position) if self.is_live else self.handed
+        return max(self.handed, self._feed.cast) if self.is_live else self.handed
 
-    def batch(self, entries: Sequence[Entry]) -> Batch:
-        """The messages of what this wants of its channel's events."""
-        messages = []
-        for entry in entries:
-            if entry.recorded.position > self.handed and entry.is_wanted(self.wish):
-                made = entry.message(self.key.channel, self.form)
-                if made is not None:
-                    messages.append(made)
-        return _batch(messages)
+    @property
+    def lag(self) -> int:
+        """How many positions it is behind because its client is slow."""
+        return self._feed.position - self.handed if self.is_slow else 0
 
     async def read_on(self) -> None:
         """The next page, by `catch_up`."""
         await self._feed.read_on(self)
 
-    def query(self, before: int) -> EventQuery:
-        """A page of the channel's events after what was handed."""
+    def query(self, after: int, before: int) -> EventQuery:
+        """A page of the channel's events between two positions."""
         key = self.key
-        types, wanted = message_types(key.channel) if self.form is Form.MESSAGE else None, self.wish.types
+        types, wanted = message_types(key.channel) if self.form is not Form.SERVER_SENT else None, self.wish.types
         if types is None or wanted is None:
             types = types if wanted is None else wanted
         else:
             types = types & wanted
         id = None if key.id == ANY else key.id
         return EventQuery(
-            after=self.handed,
+            after=after,
             before=before,
             types=tuple(sorted(types)) if types is not None else (),
             organization_id=key.organization_id,
@@ -170,16 +123,35 @@ class Feed:
         self._log = log
         self._live: dict[Key, dict[Subscription, None]] = {}
         self._watchers: dict[str, list[Callable[[Recorded], None]]] = {}
-        self._ring = _Ring(log.head)
+        self._ring = Ring(log.head)
         self.position = log.head
-        """Through here every event was dispatched to every channel."""
+        """Through here every event is in the ring, and was or is being handed over."""
+        self.cast = log.head
+        """Through here every event was handed to every live subscription."""
+        self.meter = Meter()
 
     async def run(self) -> None:
         """Follows the log until it closes or this is cancelled; may be run again after an error."""
+        await self._remember()
         async for batch in self._log.tail(self.position):
             for entries in _slices(batch):
-                self._dispatch(entries)
+                turns = self._dispatch(entries)
+                try:
+                    for _ in turns:
+                        await asyncio.sleep(0)
+                finally:
+                    for _ in turns:
+                        pass  # Whatever ends this, either all have a slice or nobody.
                 await asyncio.sleep(0)
+
+    async def _remember(self) -> None:
+        """Fills the ring of a feed that has just begun: after a restart all clients come back at once."""
+        if self._ring.is_empty and self.position > 0:
+            start = max(0, self.position - RING)
+            recorded = await self._log.read(EventQuery(after=start, before=self.position + 1, limit=RING))
+            if self._ring.is_empty:
+                self._ring = Ring(start)
+                self._ring.extend([entry_of(event) for event in recorded])
 
     def watch(self, type: str, call: Callable[[Recorded], None]) -> None:
         """Calls for each event of a type, of whatever organization, as it is dispatched."""
@@ -223,30 +195,54 @@ class Feed:
 
     async def read_on(self, subscription: Subscription) -> None:
         """What `catch_up` does for a subscription of this feed."""
-        is_fresh = subscription.handed >= subscription.read_through
-        entries = self._ring.after(subscription.handed) if is_fresh else None
-        if entries is not None:
-            through = entries[-1].recorded.position if entries else self.position
-            batch = subscription.batch([entry for entry in entries if subscription.key.covers(entry.recorded)])
-        else:
-            through = self.position
-            recorded = await self._log.read(subscription.query(through + 1))
-            if subscription.is_closed:
-                return
-            if len(recorded) == subscription.page:
-                through = recorded[-1].position
-            batch = subscription.batch([Entry(event) for event in recorded if subscription.key.covers(event)])
-            read = sum(len(event.data) for event in recorded)
-            subscription.page = _next_page(subscription.page, max(read, batch.size))
+        batch, through = self._remembered(subscription) or await self._read(subscription)
+        if subscription.is_closed:
+            return
+        self.meter.pages += 1
         if batch.messages:
             subscription.sink.put(batch)
+            self.meter.deliveries += len(batch.messages)
+            self.meter.bytes += batch.size
         subscription.handed = through
         self._place(subscription)
+
+    def _remembered(self, subscription: Subscription) -> tuple[Batch, int] | None:
+        """A page from the ring, and the position through which it goes; None where the log must be read."""
+        key, wish, after = subscription.key, subscription.wish, subscription.handed
+        if after < subscription.read_through:
+            return None
+        most = _MOST_CONFLATED if wish.is_latest else _LARGEST_PAGE
+        entries = self._ring.after(key, after, most, most * PAGE_BYTES if wish.is_latest else PAGE_BYTES)
+        if entries is None:
+            return None
+        batch = self._ring.batch(key, wish, subscription.form, after, entries)
+        is_rest = not entries or self._ring.last(key) is entries[-1]
+        return batch, self.position if is_rest else entries[-1].recorded.position
+
+    async def _read(self, subscription: Subscription) -> tuple[Batch, int]:
+        """A page from the log; of one who wants only the latest, as many as make one."""
+        key, wish, form = subscription.key, subscription.wish, subscription.form
+        after, kept = subscription.handed, list[Entry]()
+        while True:
+            through = self.position
+            recorded = await self._log.read(subscription.query(after, through + 1))
+            self.meter.reads += 1
+            if len(recorded) == subscription.page:
+                through = recorded[-1].position
+            kept += [Entry(event) for event in recorded if key.covers(event)]
+            batch = batch_of(kept, key.channel, wish, form, subscription.handed)
+            size = max(sum(len(event.data) for event in recorded), batch.size)
+            subscription.page = _next_page(subscription.page, size)
+            if not wish.is_latest or through >= self.position or subscription.is_closed:
+                return batch, through
+            kept, after = latest(kept), through
+            if len(kept) >= _MOST_CONFLATED or batch.size >= PAGE_BYTES:
+                return batch, through
 
     def _place(self, subscription: Subscription) -> None:
         """Among the live ones, if it has come as far as the feed."""
         if subscription.handed >= self.position:
-            subscription.is_live = True
+            subscription.is_live, subscription.is_slow = True, False
             self._live.setdefault(subscription.key, {})[subscription] = None
         else:
             subscription.sink.falls_behind(subscription)
@@ -259,71 +255,73 @@ class Feed:
             if not others:
                 del self._live[subscription.key]
 
-    def _dispatch(self, entries: Sequence[Entry]) -> None:
+    def _dispatch(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Hands a slice to all that want something of it; yields whenever that was enough for one turn of the loop.
+        Who subscribes meanwhile finds the whole slice in the ring."""
         before, self.position = self.position, entries[-1].recorded.position
         self._ring.extend(entries)
         by_key: dict[Key, list[Entry]] = {}
         for entry in entries:
             for call in self._watchers.get(entry.recorded.type, ()):
                 call(entry.recorded)
-            if self._live:
-                for key in keys_of(entry.recorded):
-                    if key in self._live:
-                        by_key.setdefault(key, []).append(entry)
+            for key in entry.keys:
+                if key in self._live:
+                    by_key.setdefault(key, []).append(entry)
+        spent = 0
         for key, its in by_key.items():
-            self._cast(key, its, before)
+            for size in self._cast(key, its, before):
+                spent += size + _HAND
+                if spent >= _TURN:
+                    spent = 0
+                    yield
+        self.cast = self.position
+        self.meter.dispatched([entry.recorded.time for entry in entries], time.time())
 
-    def _cast(self, key: Key, entries: Sequence[Entry], before: int) -> None:
-        """Hands a channel's news to its subscribers: one buffer for all who want all of it."""
-        first = entries[0].recorded.position
-        whole: dict[Form, Batch] = {}
+    def _cast(self, key: Key, entries: Sequence[Entry], before: int) -> Iterator[int]:
+        """Hands a channel's news to its subscribers, one buffer for all who want the same; yields each's bytes."""
+        first, meter = entries[0].recorded.position, self.meter
+        shared: dict[tuple[Form, Wish], Batch] = {}
         for subscription in tuple(self._live.get(key, ())):
-            if not subscription.wish.is_everything or subscription.handed >= first:
-                batch = subscription.batch(entries)
-            elif (shared := whole.get(subscription.form)) is not None:
-                batch = shared
+            if not subscription.is_live:
+                continue
+            form, wish = subscription.form, subscription.wish
+            if subscription.handed >= first:
+                batch = batch_of(entries, key.channel, wish, form, subscription.handed)
+            elif (known := shared.get((form, wish))) is not None:
+                batch = known
             else:
-                batch = whole[subscription.form] = subscription.batch(entries)
-            if batch.messages and not subscription.sink.offer(batch):
-                subscription.handed = max(subscription.handed, before)
-                self._withdraw(subscription)
-                subscription.sink.falls_behind(subscription)
+                batch = shared[form, wish] = batch_of(entries, key.channel, wish, form, before)
+            if batch.messages:
+                if _is_taken(subscription.sink, batch):
+                    meter.deliveries += len(batch.messages)
+                    meter.bytes += batch.size
+                else:
+                    self._set_aside(subscription, before)
+                yield batch.size
+
+    def _set_aside(self, subscription: Subscription, before: int) -> None:
+        subscription.handed = max(subscription.handed, before)
+        subscription.is_slow = True
+        self._withdraw(subscription)
+        self.meter.set_aside += 1
+        subscription.sink.falls_behind(subscription)
 
 
-class _Ring:
-    """The newest events that were dispatched, so that many who come back at once do not each read the log."""
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-        """It has all events after this position."""
-        self._entries: list[Entry] = []
-        self._bytes = 0
-
-    def extend(self, entries: Sequence[Entry]) -> None:
-        self._entries.extend(entries)
-        self._bytes += sum(len(entry.recorded.data) for entry in entries)
-        drop = 0
-        while drop < len(self._entries) and (len(self._entries) - drop > _RING or self._bytes > _RING_BYTES):
-            self._bytes -= len(self._entries[drop].recorded.data)
-            drop += 1
-        if drop:
-            self._start = self._entries[drop - 1].recorded.position
-            del self._entries[:drop]
-
-    def after(self, position: int) -> Sequence[Entry] | None:
-        """Some events after a position; None where older ones than it has would be among them."""
-        if position < self._start:
-            return None
-        first = bisect_right(self._entries, position, key=lambda entry: entry.recorded.position)
-        return self._entries[first : first + _SLICE]
+def _is_taken(sink: Sink, batch: Batch) -> bool:
+    """A sink that breaks is a sink that took nothing: nobody else is harmed."""
+    try:
+        return sink.offer(batch)
+    except Exception:
+        _logger.exception("feed.sink_broke")
+        return False
 
 
 def _slices(recorded: Sequence[Recorded]) -> Iterator[Sequence[Entry]]:
-    """In turns short enough for the loop, and small enough for a sink that is not full."""
+    """Few enough for a turn of the loop, and small enough for a sink that is not full."""
     entries: list[Entry] = []
     size = 0
     for event in recorded:
-        entries.append(Entry(event))
+        entries.append(entry_of(event))
         size += len(event.data)
         if len(entries) == _SLICE or size >= _SLICE_BYTES:
             yield entries
@@ -335,7 +333,3 @@ def _slices(recorded: Sequence[Recorded]) -> Iterator[Sequence[Entry]]:
 def _next_page(page: int, size: int) -> int:
     """How many events to read after a page of some bytes, so that pages grow, but not beyond `PAGE_BYTES`."""
     return max(1, min(page * 2, page * PAGE_BYTES // max(size, 1), _LARGEST_PAGE))
-
-
-def _batch(messages: Sequence[bytes]) -> Batch:
-    return Batch(messages, sum(map(len, messages)))

@@ -15,10 +15,12 @@ from msgspec.structs import replace
 from executor.domain.values import Instant
 from executor.ports import Clock, EventLog, Recorded, Replay, Replays
 from hub.channels import Key, Wish
-from hub.feed import Batch, Entry, Feed, Form, Sink, Subscription
+from hub.entries import Batch, Entry, Form
+from hub.feed import Feed, Sink, Subscription
 from hub.messages import replayed
 from hub.replays import channel_of
 from hub.server_sent import server_sent
+from hub.socket.frames import text_frame
 from webhooks.replays import Replayer, matching
 
 _PAGE_BYTES: Final = 128 * 1024
@@ -126,7 +128,7 @@ class Replayed(Subscription):
         self.page = max(1, min(self.page * 2, self.page * _PAGE_BYTES // read, _LARGEST_PAGE))
         self.handed = through
         if messages:
-            self.sink.put(Batch(messages, size))
+            self.sink.put(Batch(messages))
         if through >= last:
             self._finish(replay, last)
         else:
@@ -137,8 +139,12 @@ class Replayed(Subscription):
         return bool(event.data) and Entry(event).is_wanted(self.wish)
 
     def _message(self, event: Recorded) -> bytes:
-        make = replayed if self.form is Form.MESSAGE else server_sent
-        return make(event, self.key.id)
+        if self.form is Form.SERVER_SENT:
+            return server_sent(event, self.key.id)
+        return self._formed(replayed(event, self.key.id))
+
+    def _formed(self, text: bytes) -> bytes:
+        return text_frame(text) if self.form is Form.FRAME else text
 
     def _finish(self, replay: Replay, last: int) -> None:
         self.is_over = True
@@ -149,7 +155,8 @@ class Replayed(Subscription):
         else:
             clock = self._channels.clock
             text = _encode(_End(_END, clock.new_id(), clock.now(), channel_of(replay.id), end, replay.id))
-        self.sink.put(Batch((text,), len(text)))
+            text = self._formed(text)
+        self.sink.put(Batch((text,)))
 
 
 def _last(replay: Replay) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from hub.socket.transport import Transport
+
 MAX_MESSAGE_BYTES = 64 * 1024
 GRACE_SECONDS = 5
 _BACKLOG = 2048
@@ -25,7 +27,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                ws="websockets-sansio",
+                ws=Transport,
+                ws_ping_interval=None,
                 ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
                 log_config=None,

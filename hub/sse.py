@@ -20,7 +20,8 @@ from executor.domain.values import seconds_between
 from executor.ports import Clock, Recorded
 from hub.auth.principal import Principal
 from hub.channels import Key, Wish
-from hub.feed import Feed, Form, Subscription
+from hub.entries import Form
+from hub.feed import Feed, Subscription
 from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.server_sent import HEARTBEAT, RETRY_MS, closing, opening

@@ -44,6 +44,7 @@ from hub.roles import ALL, Role, Roles
 from hub.schedules.commands import ScheduleCommands
 from hub.services import Services
 from hub.settings import VERSION, Network, Settings
+from hub.socket.connection import Doors
 from hub.socket.endpoint import Sockets
 from hub.socket.limits import Quotas, limits_of
 from hub.sse import Streams
@@ -123,10 +124,16 @@ async def opened(
         claims = Claims(tasks, feed)
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         quotas = Quotas(limits_of(settings))
+        sockets = _sockets(store, feed, replays, authenticator, clock, settings, quotas)
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
-            runs |= {"feed": feed.run, "key use": authenticator.keep_use, "claims": claims.run}
+            runs |= {
+                "feed": feed.run,
+                "key use": authenticator.keep_use,
+                "claims": claims.run,
+                "sockets": sockets.run,
+            }
             runs |= _runs_of_web(store, clock)
         if Role.EXECUTOR in roles:
             await _announce(store, running.engine)
@@ -149,7 +156,7 @@ async def opened(
             consequences=running.consequences,
             idempotency=Idempotency(store.ledgers.first_answers, sealer, clock),
             feed=feed,
-            sockets=_sockets(store, feed, replays, authenticator, clock, settings, quotas),
+            sockets=sockets,
             streams=Streams(feed, replays, clock, quotas=quotas),
             webhooks=webhooks.commands,
             agents=AgentCommands(store.log, sealer, egress, clock),
@@ -216,7 +223,8 @@ def _sockets(
 ) -> Sockets:
     is_gone = is_lost(store.ledgers.retention)
     authenticate, origins = authenticator.authenticate, settings.allowed_origins
-    return Sockets(feed, store.log, authenticate, is_there(store), is_gone, replays, clock, origins, quotas)
+    doors = Doors(feed, store.log, authenticate, is_there(store), is_gone, replays, clock, quotas)
+    return Sockets(doors, origins)
 
 
 def _end_work(parts: Parts, claims: Claims) -> None:

@@ -1,21 +1,19 @@
-"""One WebSocket: the protocol's thin adapter to Starlette and the feed.
+"""One WebSocket: the protocol's thin adapter to its line and the feed.
 
-The task that serves the socket reads; one more writes. Both end with the connection, and its subscriptions and
-timers with them.
+What a client says is answered in its order: at once where nobody has to be asked, else by a task that ends with the
+last answer. So a connection on which nothing happens has no task and no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from executor.domain.errors import Unavailable
-from executor.domain.values import Instant, seconds_between
 from executor.ports import Clock, EventLog
 from hub.auth.principal import Principal
 from hub.channels import Key
@@ -24,12 +22,9 @@ from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.socket import protocol, requests
 from hub.socket.limits import Quotas
-from hub.socket.outbox import Outbox
-from hub.socket.protocol import CloseCode, Outputs, Protocol
+from hub.socket.lines import Line
+from hub.socket.protocol import CloseCode, Output, Outputs, Protocol
 
-CLOSE_SECONDS: Final = 3.0
-"""How long a client may take to be closed: to read what waits for it, and to answer."""
-_LONGEST_TIMER: Final = 86_400.0
 _RETRY_MS: Final = 1000
 _logger = structlog.get_logger(__name__)
 
@@ -63,20 +58,21 @@ class Doors:
 
 
 class Connection:
-    """To be served once, by `serve`."""
+    """Implements `lines.Speaker`. `on_gone` is called once, when nothing of it is left."""
 
-    def __init__(self, websocket: WebSocket, doors: Doors) -> None:
+    __slots__ = ("_answering", "_doors", "_inbox", "_line", "_on_gone", "_protocol", "_subscriptions", "_timer", "id")
+
+    def __init__(self, doors: Doors, on_gone: Callable[[Connection], None]) -> None:
         self.id = doors.clock.new_id()
-        self.is_gone = asyncio.Event()
-        self._websocket = websocket
         self._doors = doors
+        self._on_gone = on_gone
         clock, quotas = doors.clock, doors.quotas
         self._protocol = Protocol(self.id, doors.log.epoch, new_id=clock.new_id, now=clock.now, quotas=quotas)
-        self._outbox = Outbox(doors.feed)
         self._subscriptions: dict[Key, Subscription] = {}
+        self._inbox: deque[str | bytes] | None = None
+        self._answering: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._limit = asyncio.timeout(None)
-        self._close = protocol.Close(CloseCode.INTERNAL, "")
+        self._line: Line
 
     @property
     def subscription_count(self) -> int:
@@ -84,27 +80,23 @@ class Connection:
 
     @property
     def unsent_bytes(self) -> int:
-        return self._outbox.unsent_bytes
+        return self._line.unsent_bytes
+
+    @property
+    def is_behind(self) -> bool:
+        return self._line.is_behind
 
     @property
     def principal(self) -> Principal | None:
         return self._protocol.principal
 
-    async def serve(self, credentials: str | None) -> None:
-        """From an accepted handshake until nothing of the connection is left."""
-        writer = asyncio.create_task(self._write(), name=f"socket {self.id}")
-        try:
-            async with self._limit:
-                await self._read(credentials)
-        except TimeoutError:
-            if not self._limit.expired():  # Else it was to be closed, and did not answer.
-                raise
-        finally:
-            self._protocol.lost()
-            self._end()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
-            self.is_gone.set()
+    def open(self, line: Line, credentials: str | None) -> None:
+        """The handshake was accepted."""
+        self._line = line
+        self._timer = asyncio.get_running_loop().call_later(
+            protocol.AUTH_SECONDS, lambda: self._do(self._protocol.timed_out())
+        )
+        self._take(self._protocol.opened(credentials))
 
     def leave(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
         self._do(self._protocol.leave(code, reason, retry_after_ms))
@@ -112,31 +104,65 @@ class Connection:
     def revoke(self) -> None:
         self._do(self._protocol.revoked())
 
-    async def _read(self, credentials: str | None) -> None:
-        self._timer = asyncio.get_running_loop().call_later(
-            protocol.AUTH_SECONDS, lambda: self._do(self._protocol.timed_out())
-        )
-        await self._answer(self._protocol.opened(credentials))
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
+    def check(self, now: float) -> None:
+        """To be called every second or so."""
+        self._line.check(now)
+        if self._protocol.principal is not None and self._protocol.principal.expires_at is not None:
+            self._do(self._protocol.expired())
+
+    # what the line says
+
+    def received(self, frame: str | bytes) -> None:
+        if self._answering is None:
+            self._take(self._protocol.received(frame))
+        else:
+            self._inbox = self._inbox or deque()
+            self._inbox.append(frame)
+
+    def broke(self) -> None:
+        self.leave(CloseCode.INTERNAL, "something went wrong here", _RETRY_MS)
+
+    def lost(self) -> None:
+        self._protocol.lost()
+        self._end()
+        if self._answering is not None:
+            self._answering.cancel()
+        self._on_gone(self)
+
+    # answers
+
+    def _take(self, outputs: Outputs) -> None:
+        """Does what the protocol says, up to where somebody has to be asked; from there on by a task."""
+        for index, output in enumerate(outputs):
+            if isinstance(output, protocol.CheckCredentials | protocol.CheckResource):
+                self._line.listen(is_listening=False)
+                self._answering = asyncio.create_task(self._answer(outputs[index:]), name=f"socket {self.id}")
                 return
-            text = message.get("text")
-            await self._answer(self._protocol.received(message.get("bytes") or b"" if text is None else text))
-            await self._outbox.room()
+            self._do_one(output)
 
     async def _answer(self, outputs: Outputs) -> None:
-        """Does what the protocol says, and asks whom it wants to be asked."""
-        for output in outputs:
-            match output:
-                case protocol.CheckCredentials(token, request):
-                    await self._check_credentials(token, request)
-                case protocol.CheckResource(key):
-                    await self._check_resource(output, key)
-                case protocol.ReportPosition(reply_to):
-                    self._do(self._protocol.pong(reply_to, self._position))
-                case _:
-                    self._do([output])
+        try:
+            while True:
+                for output in outputs:
+                    await self._ask_or_do(output)
+                if not self._inbox:
+                    break
+                outputs = self._protocol.received(self._inbox.popleft())
+        except Exception:
+            _logger.exception("socket.failed", connection=self.id)
+            self.broke()
+        finally:
+            self._answering = self._inbox = None
+        self._line.listen(is_listening=True)
+
+    async def _ask_or_do(self, output: Output) -> None:
+        match output:
+            case protocol.CheckCredentials(token, request):
+                await self._check_credentials(token, request)
+            case protocol.CheckResource(key):
+                await self._check_resource(output, key)
+            case _:
+                self._do_one(output)
 
     async def _check_credentials(self, token: str, request: requests.Authenticate | None) -> None:
         try:
@@ -146,7 +172,7 @@ class Connection:
             return
         self._do(self._protocol.credentials_checked(request, principal, self._doors.log.head))
         if self._protocol.state is protocol.State.OPEN:
-            self._set_timer(principal.expires_at if principal is not None else None)
+            self._stop_timer()
 
     async def _check_resource(self, check: protocol.CheckResource, key: Key) -> None:
         is_there, is_lost, since = True, False, check.request.since
@@ -169,76 +195,47 @@ class Connection:
         self._do(self._protocol.resource_checked(check, is_there, head, is_lost=is_lost, begins=begins))
 
     def _do(self, outputs: Outputs) -> None:
-        """Does what needs no waiting, in one step of the loop."""
         for output in outputs:
-            match output:
-                case protocol.Send(message):
-                    self._outbox.send(message)
-                case protocol.Listen(key, after, wish) if key.channel is Channel.REPLAY:
-                    replayed = self._doors.replays.subscribe(key, self._outbox, after=after, wish=wish)
-                    self._subscriptions[key] = replayed
-                case protocol.Listen(key, after, wish, is_lost):
-                    feed = self._doors.feed
-                    subscribed = feed.subscribe(key, self._outbox, after=after, wish=wish, is_lost=is_lost)
-                    self._subscriptions[key] = subscribed
-                case protocol.Unlisten(key):
-                    self._doors.feed.unsubscribe(self._subscriptions.pop(key))
-                case protocol.Close():
-                    self._close = output
-                    self._end()
-                    self._wait_no_longer()
+            self._do_one(output)
+
+    def _do_one(self, output: Output) -> None:
+        """Does what needs no waiting."""
+        match output:
+            case protocol.Send(message):
+                self._line.send(message)
+            case protocol.Listen():
+                self._subscriptions[output.key] = self._subscribed(output)
+            case protocol.Unlisten(key):
+                self._doors.feed.unsubscribe(self._subscriptions.pop(key))
+            case protocol.ReportPosition(reply_to):
+                self._do(self._protocol.pong(reply_to, self._position))
+            case protocol.Close(code, reason):
+                self._end()
+                self._line.close(code, reason)
+
+    def _subscribed(self, to: protocol.Listen) -> Subscription:
+        line, doors = self._line, self._doors
+        if to.key.channel is Channel.REPLAY:
+            return doors.replays.subscribe(to.key, line.sink, after=to.after, wish=to.wish, form=line.form)
+        return doors.feed.subscribe(
+            to.key, line.sink, after=to.after, wish=to.wish, is_lost=to.is_lost, form=line.form
+        )
 
     @property
     def _position(self) -> int:
         """Through here everything was handed over, on all of this connection's channels."""
         positions = [subscription.position for subscription in self._subscriptions.values()]
-        return min(positions, default=self._doors.feed.position)
+        return min(positions, default=self._doors.feed.cast)
 
-    def _set_timer(self, expires_at: Instant | None) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if expires_at is not None:
-            left = min(seconds_between(self._doors.clock.now(), expires_at), _LONGEST_TIMER)
-            self._timer = asyncio.get_running_loop().call_later(left, self._check_expiry)
-
-    def _check_expiry(self) -> None:
-        self._do(self._protocol.expired())
-        principal = self._protocol.principal
-        if self._protocol.state is protocol.State.OPEN and principal is not None:
-            self._set_timer(principal.expires_at)
 
     def _end(self) -> None:
         """Nothing more comes in from the feed or a timer. May be called twice."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         for subscription in self._subscriptions.values():
             self._doors.feed.unsubscribe(subscription)
         self._subscriptions.clear()
-        self._outbox.finish()
-
-    async def _write(self) -> None:
-        """Sends what there is to send, then closes. Servers say by these errors that the client is gone already."""
-        try:
-            while messages := await self._next():
-                for message in messages:
-                    await self._websocket.send({"type": "websocket.send", "text": message.decode()})
-            await self._websocket.close(self._close.code, self._close.reason)
-        except (WebSocketDisconnect, RuntimeError):
-            self._protocol.lost()
-            self._end()
-        self._wait_no_longer()
-
-    def _wait_no_longer(self) -> None:
-        """The client has some seconds to go."""
-        with contextlib.suppress(RuntimeError):  # It is over already.
-            self._limit.reschedule(asyncio.get_running_loop().time() + CLOSE_SECONDS)
-
-    async def _next(self) -> list[bytes]:
-        try:
-            return await self._outbox.take()
-        except Exception:
-            _logger.exception("socket.failed", connection=self.id)
-            self.leave(CloseCode.INTERNAL, "something went wrong here", _RETRY_MS)
-        return await self._outbox.take()
+        self._line.finish()

@@ -11,18 +11,19 @@ from urllib.parse import parse_qs
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from executor.ports import Clock, EventLog, Recorded
-from hub.feed import Feed
-from hub.replayed import ReplayChannels
-from hub.socket.connection import CLOSE_SECONDS, Authenticate, Connection, Doors, Exists, IsLost
-from hub.socket.limits import Quotas
+from executor.ports import Recorded
+from hub.socket.connection import Connection, Doors
+from hub.socket.lines import FramedLine, Line, PlainLine
 from hub.socket.protocol import CloseCode
+from hub.socket.transport import CLOSE_SECONDS, EXTENSION
 
 _GOING_DOWN: Final = "the hub is going down"
 _BATCH: Final = 100
 _BATCH_PAUSE_SECONDS: Final = 0.02
 _FIRST_RETRY_MS: Final = 500
 _RETRY_SPREAD_MS: Final = 2_000
+_CHECK_SECONDS: Final = 1.0
+_CHECKED_AT_ONCE: Final = 500
 _random = SystemRandom()
 _logger = structlog.get_logger(__name__)
 
@@ -30,23 +31,12 @@ _logger = structlog.get_logger(__name__)
 class Sockets:
     """Every open WebSocket of this process."""
 
-    def __init__(
-        self,
-        feed: Feed,
-        log: EventLog,
-        authenticate: Authenticate,
-        exists: Exists,
-        is_lost: IsLost,
-        replays: ReplayChannels,
-        clock: Clock,
-        allowed_origins: Sequence[str] = (),
-        quotas: Quotas | None = None,
-    ) -> None:
-        self._doors = Doors(feed, log, authenticate, exists, is_lost, replays, clock, quotas or Quotas())
+    def __init__(self, doors: Doors, allowed_origins: Sequence[str] = ()) -> None:
+        self._doors = doors
         self._allowed_origins = frozenset(allowed_origins)
         self._open: set[Connection] = set()
         self._is_closing = False
-        feed.watch("apikey.revoked", self._revoke)
+        doors.feed.watch("apikey.revoked", self._revoke)
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._open))
@@ -59,9 +49,18 @@ class Sockets:
     def subscription_count(self) -> int:
         return sum(connection.subscription_count for connection in self._open)
 
+    async def run(self) -> None:
+        """Looks after all that are open, until cancelled: who is not there any more, whose credentials expired."""
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            for index, connection in enumerate(self):
+                connection.check(asyncio.get_running_loop().time())
+                if index % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+
     async def serve(self, websocket: WebSocket) -> None:
-        """One connection, from handshake to end. The handshake is accepted whatever the credentials: of a refusal
-        browsers see only the code of a close."""
+        """One connection, from the handshake on; under our own transport this returns as soon as it is open. The
+        handshake is accepted whatever the credentials: of a refusal browsers see only the code of a close."""
         token = credentials(websocket)
         forget_credentials(websocket)
         try:
@@ -71,16 +70,20 @@ class Sockets:
         if not self._may_come_from(websocket.headers.get("origin")):
             await websocket.close(CloseCode.FORBIDDEN, "this origin is not allowed")
             return
-        connection = Connection(websocket, self._doors)
+        connection = Connection(self._doors, self._open.discard)
         self._open.add(connection)
-        try:
-            if self._is_closing:
-                asyncio.get_running_loop().call_soon(
-                    connection.leave, CloseCode.RESTART, _GOING_DOWN, _retry_after_ms(len(self._open))
-                )
-            await connection.serve(token)
-        finally:
-            self._open.discard(connection)
+        transport = websocket.scope.get("extensions", {}).get(EXTENSION)
+        if transport is not None:
+            self._begin(connection, FramedLine(transport, self._doors.feed, connection), token)
+            return
+        line = PlainLine(websocket, self._doors.feed, connection)
+        self._begin(connection, line, token)
+        await line.serve()
+
+    def _begin(self, connection: Connection, line: Line, token: str | None) -> None:
+        connection.open(line, token)
+        if self._is_closing:
+            connection.leave(CloseCode.RESTART, _GOING_DOWN, _retry_after_ms(len(self._open)))
 
     def _may_come_from(self, origin: str | None) -> bool:
         """Browsers say the origin of the page that connects; other clients say none (RFC 6455, section 10.2)."""
@@ -99,8 +102,8 @@ class Sockets:
             await asyncio.sleep(_BATCH_PAUSE_SECONDS)
         try:
             async with asyncio.timeout(CLOSE_SECONDS + 1):
-                for connection in leaving:
-                    await connection.is_gone.wait()
+                while self._open:
+                    await asyncio.sleep(_BATCH_PAUSE_SECONDS)
         except TimeoutError:
             _logger.warning("sockets.left", count=len(self._open))
 

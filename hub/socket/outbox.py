@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from executor.domain.errors import Unavailable
-from hub.feed import Batch, Feed, Subscription
+from hub.entries import Batch
+from hub.feed import Feed, Subscription
 
 MAX_UNSENT_BYTES: Final = 256 * 1024
 MAX_UNSENT_MESSAGES: Final = 1000
@@ -43,12 +44,16 @@ class Outbox:
         return self._bytes
 
     @property
+    def is_behind(self) -> bool:
+        return bool(self._behind)
+
+    @property
     def is_full(self) -> bool:
         return self._bytes >= self._max_bytes or self._count >= self._max_messages
 
     def send(self, message: bytes) -> None:
         """A message of the connection itself. Whoever causes many of them waits for `room` in between."""
-        self.put(Batch((message,), len(message)))
+        self.put(Batch((message,)))
 
     def offer(self, batch: Batch) -> bool:
         is_too_much = (

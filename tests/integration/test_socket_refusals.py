@@ -182,7 +182,7 @@ async def test_a_client_stays_while_the_log_is_away_and_then_gets_the_rest(
 ) -> None:
     await hub.world.author.write_lines(5)
     await hub.world.dispatched()
-    hub.world.feed._ring._start = 5
+    hub.world.feed._ring.start = 5
 
     async def away(query: EventQuery) -> list[Recorded]:
         raise Unavailable("away")
@@ -223,7 +223,7 @@ async def test_a_position_that_another_process_came_to_is_looked_up(
 async def test_a_fault_of_ours_closes_and_leaves_nothing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     await hub.world.author.write_lines(5)
     await hub.world.dispatched()
-    hub.world.feed._ring._start = 5
+    hub.world.feed._ring.start = 5
 
     async def broken(query: EventQuery) -> list[Recorded]:
         raise KeyError("sk_secret")

@@ -18,8 +18,10 @@ from executor.domain.values import Instant
 from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
 from hub.channels import Key
+from hub.socket.connection import Doors
 from hub.socket.endpoint import Sockets
 from hub.socket.limits import LIMITS, Limits, Quotas
+from hub.socket.transport import Transport
 from tests.unit.hub.socket.casting import EXECUTION, ORGANIZATION, OTHER_EXECUTION, WORKFLOW, World, until
 
 TOKEN, STRANGER_S_TOKEN = "sk_ours", "sk_stranger"
@@ -51,7 +53,7 @@ class Hub:
         self.things = {(id, ORGANIZATION) for id in (EXECUTION, OTHER_EXECUTION, WORKFLOW)}
         self.lost: set[tuple[str, int]] = set()
         self.quotas = quotas or Quotas()
-        self.sockets = Sockets(
+        self.doors = Doors(
             world.feed,
             world.log,
             self.authenticate,
@@ -59,9 +61,9 @@ class Hub:
             self.is_lost,
             world.replays,
             world.clock,
-            allowed_origins,
             self.quotas,
         )
+        self.sockets = Sockets(self.doors, allowed_origins)
         self.url = ""
 
     async def authenticate(self, token: str) -> Principal | None:
@@ -93,7 +95,8 @@ async def served(world: World, allowed_origins: tuple[str, ...] = (), limits: Li
     app = Starlette(routes=[WebSocketRoute("/ws", hub.sockets.serve)])
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=Transport,
+        ws_ping_interval=None,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,
         log_config=None,
@@ -105,6 +108,7 @@ async def served(world: World, allowed_origins: tuple[str, ...] = (), limits: Li
         hub.url = f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
         server = _Server(config)
         serving = asyncio.create_task(server.serve([listener]))
+        looking_after = asyncio.create_task(hub.sockets.run())
         try:
             await until(lambda: server.started)
             async with world.following():
@@ -113,6 +117,7 @@ async def served(world: World, allowed_origins: tuple[str, ...] = (), limits: Li
         finally:
             server.should_exit = True
             await serving
+            looking_after.cancel()
     assert world.feed.live_count == 0
     assert hub.quotas.is_empty
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("socket ")]

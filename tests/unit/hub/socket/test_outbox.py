@@ -8,7 +8,7 @@ import pytest
 
 from executor.domain.errors import Unavailable
 from executor.ports import EventQuery, Recorded
-from hub.feed import Batch
+from hub.entries import Batch
 from hub.socket.outbox import Outbox
 from tests.unit.hub.socket.casting import OTHER_EXECUTION, Reader, World, key, opened, until
 
@@ -20,7 +20,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 def batch(*messages: bytes) -> Batch:
-    return Batch(messages, sum(map(len, messages)))
+    return Batch(messages)
 
 
 async def test_what_is_put_in_comes_out_in_order(world: World) -> None:
