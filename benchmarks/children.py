@@ -97,6 +97,11 @@ def running(*command: str, environment: dict[str, str] | None = None) -> Iterato
         child.end()
 
 
+def heed_signals() -> None:
+    """SIGTERM ends this process as Ctrl-C does, and its children with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def script(name: str) -> tuple[str, str]:
     """The command of one of the files beside this."""
     return sys.executable, str(HERE / name)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
-from children import Child, Neighbours
+from children import Child, Neighbours, heed_signals
 from peers import Runcast
 from rich.console import Console
 from rich.table import Table
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="for which idle processors are watched")
     parser.add_argument("--directory", help="where the log is written (default: a temporary directory)")
     arguments = parser.parse_args()
+    heed_signals()
     meanwhile, tables, missed = Neighbours(), list[Table](), arguments.missed
     with started(("runcast", "starlette"), arguments.directory) as all:
         ours, plain = all

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final
 
-from children import Neighbours
+from children import Neighbours, heed_signals
 from peers import chosen
 from rich.console import Console
 from rich.table import Table
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="in which they take turns")
     parser.add_argument("--directory", help="where the log is written (default: a temporary directory)")
     arguments = parser.parse_args()
+    heed_signals()
     meanwhile, rates = Neighbours(), numbers(arguments.deliveries)
     with started(chosen(arguments.peers), arguments.directory) as all:
         for count in possible([arguments.subscribers]):

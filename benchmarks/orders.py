@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ class Publisher(Protocol):
 
 
 async def obey(publisher: Publisher, **more: Callable[..., Awaitable[Answer]]) -> None:
-    """Until standard input ends."""
+    """Until standard input ends: whoever gave the orders is gone, and so is this process then."""
     orders: dict[str, Callable[..., Awaitable[Answer]]] = {
         "burst": lambda **order: _timed(publisher.burst(**order)),
         "one_by_one": lambda events: _timed(_one_by_one(publisher, events)),
@@ -40,6 +41,7 @@ async def obey(publisher: Publisher, **more: Callable[..., Awaitable[Answer]]) -
         except Exception as error:
             answer = {"failed": f"{type(error).__name__}: {error}"}
         say(answer)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def say(answer: Answer) -> None:

@@ -69,7 +69,7 @@ class Peer:
 
 class Runcast(Peer):
     name = "Runcast"
-    patience = 3
+    patience = 2
 
     def __init__(self, process: Child, url: str) -> None:
         super().__init__(process, int(url.rpartition(":")[2]))
@@ -130,7 +130,7 @@ class Nats(Peer):
     """NATS over WebSocket. It obeys no orders: this process publishes over TCP, as a client of it does."""
 
     name = "NATS"
-    patience = 3
+    patience = 2
     settles = 3.0  # It pings every client once, two seconds after it came.
 
     def __init__(self, process: Child, port: int, tcp_port: int) -> None:
