@@ -17,20 +17,15 @@ ASSIGNEE: Final = "assignee:"
 """How the id of a channel of somebody's tasks begins."""
 
 
-class Wish(NamedTuple):
-    """What of a channel a subscription wants. `types` are names of event types, None for all; `condition` is CEL over
-    the event (see `hub.filters`); `is_latest` says that news of an execution may replace older news of it."""
-
-    types: frozenset[str] | None = None
-    condition: str | None = None
-    is_latest: bool = False
-
-    @property
-    def is_everything(self) -> bool:
-        return self.types is None and self.condition is None and not self.is_latest
-
-
-ALL: Final = Wish()
+PERMISSIONS: Final = {
+    Channel.EXECUTION: "execution.read",
+    Channel.WORKFLOW: "workflow.read",
+    Channel.TASK: "task.read",
+    Channel.EVENTS: "event.read",
+    Channel.WEBHOOK: "webhook.read",
+    Channel.SYSTEM: "system.read",
+    Channel.REPLAY: "event.read",
+}
 
 
 class Key(NamedTuple):
@@ -63,6 +58,45 @@ class Key(NamedTuple):
             case _:
                 id = recorded.workflow_id
         return id is not None and self.id in (ANY, id)
+
+
+class Union:
+    """Several channels of an organization as one: what is on more than one of them is on the first alone, so that
+    one position says how far all of them were sent."""
+
+    __slots__ = ("_ranks", "keys")
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self.keys = tuple(dict.fromkeys(keys))
+        self._ranks = {key: rank for rank, key in enumerate(self.keys)}
+
+    @property
+    def carrier(self) -> Key:
+        """The one channel that has all of it."""
+        return self.keys[0] if len(self.keys) == 1 else Key(self.keys[0].organization_id, Channel.EVENTS, ANY)
+
+    def channels_of(self, recorded: Recorded) -> list[Channel]:
+        """The kinds of those that an event is on, in their order."""
+        ranks = [rank for key in keys_of(recorded) if (rank := self._ranks.get(key)) is not None]
+        return list(dict.fromkeys(self.keys[rank].channel for rank in sorted(ranks)))
+
+
+class Wish(NamedTuple):
+    """What of a channel a subscription wants. `types` are names of event types, None for all; `condition` is CEL over
+    the event (see `hub.filters`); `is_latest` says that news of an execution may replace older news of it. Of a
+    `union`'s carrier only what is on the union is wanted, as the messages there."""
+
+    types: frozenset[str] | None = None
+    condition: str | None = None
+    is_latest: bool = False
+    union: Union | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        return self == ALL
+
+
+ALL: Final = Wish()
 
 
 def keys_of(recorded: Recorded) -> Iterator[Key]:

@@ -16,7 +16,7 @@ from executor.ports import Recorded
 from hub.channels import Key, Wish, keys_of
 from hub.filters import Seen
 from hub.messages import Channel, message
-from hub.server_sent import server_sent
+from hub.server_sent import server_sent, server_sent_message
 from hub.socket.frames import text_frame
 
 RING: Final = 4096
@@ -26,12 +26,13 @@ _logger = structlog.get_logger(__name__)
 
 
 class Form(IntEnum):
-    """How a subscription's events are written: as the messages of its channel, as these in frames of a WebSocket, or
-    whole, for an event stream."""
+    """How a subscription's events are written: as the messages of its channel, as these in frames of a WebSocket; or,
+    for an event stream, whole, or as messages again."""
 
     MESSAGE = 1
     FRAME = 2
     SERVER_SENT = 3
+    SERVER_SENT_MESSAGE = 4
 
 
 class Encoding:
@@ -94,6 +95,11 @@ class Entry:
             ENCODED.seconds += perf_counter() - begin
             return made
 
+    def wanted_message(self, channel: Channel, wish: Wish, form: Form) -> bytes | None:
+        """What a wish for a channel gets; of a union the message of its first channel on which there is one."""
+        channels = (channel,) if wish.union is None else wish.union.channels_of(self.recorded)
+        return next((made for each in channels if (made := self.message(each, form)) is not None), None)
+
     def _make(self, channel: Channel, form: Form) -> bytes | None:
         try:
             if form is Form.SERVER_SENT:
@@ -102,7 +108,9 @@ class Entry:
         except msgspec.DecodeError as error:
             _logger.error("feed.unreadable", position=self.recorded.position, error=str(error))
             return None
-        return text_frame(text) if text is not None and form is Form.FRAME else text
+        if text is None or form is Form.MESSAGE:
+            return text
+        return text_frame(text) if form is Form.FRAME else server_sent_message(self.recorded.position, text)
 
 
 def entry_of(recorded: Recorded) -> Entry:
@@ -199,7 +207,7 @@ def batch_of(entries: Sequence[Entry], channel: Channel, wish: Wish, form: Form,
     wanted = [entry for entry in entries if entry.recorded.position > after and entry.is_wanted(wish)]
     if wish.is_latest:
         wanted = latest(wanted)
-    return Batch([made for entry in wanted if (made := entry.message(channel, form)) is not None])
+    return Batch([made for entry in wanted if (made := entry.wanted_message(channel, wish, form)) is not None])
 
 
 def latest(entries: Sequence[Entry]) -> list[Entry]:

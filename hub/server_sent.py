@@ -10,6 +10,7 @@ from hub.messages import event_json
 RETRY_MS: Final = 2000
 """When a client that lost its connection comes back."""
 
+_TYPE: Final = b'{"type":"'
 HEARTBEAT: Final = b":\n\n"
 """A comment, so that nobody in between takes the connection for dead."""
 
@@ -26,6 +27,14 @@ def closing(reason: str, retry_ms: int) -> bytes:
 
 def server_sent(recorded: Recorded, replay_id: str | None = None) -> bytes:
     """The whole event; its id is its position. `replay_id` marks it."""
-    lines = event_json(recorded, replay_id).splitlines()  # One, unless somebody brought its data in with line breaks.
-    data = b"".join(b"data: %s\n" % line for line in lines)
-    return b"id: %d\nevent: %s\n%s\n" % (recorded.position, recorded.type.encode(), data)
+    return _event(recorded.position, recorded.type.encode(), event_json(recorded, replay_id))
+
+
+def server_sent_message(position: int, text: bytes) -> bytes:
+    """A message of a channel; its type, which is the first thing in it, is the event's."""
+    return _event(position, text[len(_TYPE) : text.index(b'"', len(_TYPE))], text)
+
+
+def _event(position: int, type: bytes, text: bytes) -> bytes:
+    lines = text.splitlines()  # One, unless somebody brought its data in with line breaks.
+    return b"id: %d\nevent: %s\n%s\n" % (position, type, b"".join(b"data: %s\n" % line for line in lines))

@@ -63,17 +63,18 @@ class Streams:
     def response(
         self, principal: Principal, key: Key, after: int, wish: Wish, *, is_lost: bool = False
     ) -> EventStream:
-        """All of a channel's events after a position, whole, and then those to come. `is_lost` says
-        that some of what comes first was archived. Raises `Refusal` where the organization has too many of what a
-        stream takes."""
+        """All of a channel's events after a position, whole, or the messages of a wish's union, whose carrier it is;
+        and then those to come. `is_lost` says that some of what comes first was archived. Raises `Refusal` where the
+        organization has too many of what a stream takes."""
         holding = self.quotas.admit(principal.organization_id)
         if holding is None:
             said = f"the organization has {self.quotas.limits.connections} connections here already"
             raise _too_many(Problem(Code.RATE_LIMIT_EXCEEDED, said))
-        if (problem := holding.refusal(key, wish.condition)) is not None:
-            holding.close()
-            raise _too_many(problem)
-        holding.add(key, wish.condition)
+        for each in (key,) if wish.union is None else wish.union.keys:
+            if (problem := holding.refusal(each, wish.condition)) is not None:
+                holding.close()
+                raise _too_many(problem)
+            holding.add(each, wish.condition)
         return EventStream(self, principal, key, after, wish, is_lost, holding)
 
     def opened(self, stream: EventStream) -> None:
@@ -176,7 +177,7 @@ class EventStream(Response):
                 after=self._after,
                 wish=self._wish,
                 is_lost=self._is_lost,
-                form=Form.SERVER_SENT,
+                form=Form.SERVER_SENT if self._wish.union is None else Form.SERVER_SENT_MESSAGE,
             )
         self._check_expiry()
         self._streams.opened(self)

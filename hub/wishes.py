@@ -84,11 +84,12 @@ def wish_of(said: Said, channel: Channel) -> Wish:
     if said.mode is not None and said.mode not in _MODES:
         raise Wrong(Code.VALIDATION_ERROR, f"'mode' is one of {', '.join(_MODES)}", "mode")
     if said.filter is not None:
-        _require_filter(said.filter)
+        require_filter(said.filter)
     return Wish(_types(said.types, channel), said.filter, said.mode == "latest")
 
 
-def _require_filter(text: str) -> None:
+def require_filter(text: str) -> None:
+    """Raises `Wrong`."""
     try:
         require_condition(text)
     except ExpressionError as error:
@@ -107,6 +108,25 @@ def target_of(data: dict[str, Any]) -> tuple[Channel, str]:
         convert(data, _Single)
         return channel, ANY
     return channel, _id_of(data, channel)
+
+
+def named(text: str) -> tuple[Channel, str]:
+    """A channel by its name, as messages say it: `execution:ID`, `workflow:*`, `task:assignee:NAME`, `events`. Raises
+    `Wrong`."""
+    name, colon, id = text.partition(":")
+    if name == Channel.REPLAY:
+        raise Wrong(
+            Code.VALIDATION_ERROR, "the channel of a replay is a stream of its own; say 'replay_id'", "channel"
+        )
+    data: dict[str, Any] = {"channel": name}
+    if colon and name in _CHANNELS and name not in SINGLE:
+        data |= {"assignee": id.removeprefix(ASSIGNEE)} if id.startswith(ASSIGNEE) else {f"{name}_id": id}
+    elif colon or (name in _CHANNELS and name not in SINGLE):
+        said = (
+            f"'{text[:64]}' is no channel; write it as execution:ID, workflow:*, task:assignee:NAME, events or system"
+        )
+        raise Wrong(Code.VALIDATION_ERROR, said, "channel")
+    return target_of(data)
 
 
 def _id_of(data: dict[str, Any], channel: Channel) -> str:

@@ -15,9 +15,11 @@ from hub.channels import ANY, Key, Wish
 from hub.envelope import Answer, Page
 from hub.lookups import is_lost, kept_execution, workflow_row
 from hub.messages import Channel, event_json
-from hub.operation import Call, NoBody, Resource
+from hub.operation import ANYBODY, Call, NoBody, Resource
 from hub.patterns import wanted_types
 from hub.queries import NoQuery, decode_cursor, encode_cursor
+from hub.routes.streamed import channels_of, condition_of, require
+from hub.socket.limits import MAX_CHANNELS
 from hub.sse import EventStream
 
 RESOURCE = Resource("events")
@@ -26,11 +28,15 @@ Position = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class StreamEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`since` is a position, exclusive; 0 is the beginning, none the head, or a replay's beginning. `token` is for
-    browsers, whose EventSource cannot send a header."""
+    """`channel` names channels, whose messages come; without it whole events do. `since` is a position, exclusive; 0
+    is the beginning, none the head, or a replay's beginning. `filter` is CEL. `token` is for browsers, whose
+    EventSource cannot send a header."""
 
+    channel: Annotated[tuple[str, ...], Meta(max_length=MAX_CHANNELS)] = ()
     since: Position | None = None
     types: tuple[str, ...] = ()
+    filter: str | None = None
+    mode: Literal["all", "latest"] = "all"
     workflow_id: str | None = None
     execution_id: str | None = None
     replay_id: str | None = None
@@ -101,13 +107,13 @@ async def _read(call: Call[NoBody, ListEvents], query: EventQuery) -> list[Recor
     return await call.hub.store.log.read(query)
 
 
-@RESOURCE.route("GET", "/events/stream", needs="event.read", query=StreamEvents)
+@RESOURCE.route("GET", "/events/stream", needs=ANYBODY, query=StreamEvents)
 async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
-    """Follow events as server-sent events, from a position on."""
-    query, head = call.query, await call.hub.store.log.refresh()
-    key, begins = await _channel(call), head
-    if key.channel is Channel.REPLAY:
-        begins = await _beginning(call, key)
+    """Follow events, or channels, as server-sent events, from a position on. Needs the permission of each channel."""
+    query = call.query
+    keys, wish = await channels_of(call) if query.channel else ((await _channel(call),), _wish(query))
+    head = await call.hub.store.log.refresh()
+    begins = await _beginning(call, keys[0]) if keys[0].channel is Channel.REPLAY else head
     after, field = _last_event_id(call.headers.get("last-event-id")), LAST_EVENT_ID
     if after is None:
         after, field = query.since, "since"
@@ -115,10 +121,19 @@ async def stream(call: Call[NoBody, StreamEvents]) -> EventStream:
         raise Invalid(
             [Problem(Code.INVALID_POSITION, f"position {after} is beyond the head of the log, {head}", field)]
         )
-    wish = Wish(frozenset(wanted_types(query.types)) or None)
-    retention, since = call.hub.store.ledgers.retention, begins if after is None else after
-    lost = key.channel is not Channel.REPLAY and await is_lost(retention)(key, since)
-    return call.hub.streams.response(call.principal, key, since, wish, is_lost=lost)
+    since = begins if after is None else after
+    lost = False
+    for key in keys:
+        is_kept = key.channel is Channel.REPLAY
+        lost = lost or (not is_kept and await is_lost(call.hub.store.ledgers.retention)(key, since))
+    carrier = keys[0] if wish.union is None else wish.union.carrier
+    return call.hub.streams.response(call.principal, carrier, since, wish, is_lost=lost)
+
+
+def _wish(query: StreamEvents) -> Wish:
+    """Of whole events. Raises `Invalid`."""
+    types = frozenset(wanted_types(query.types)) or None
+    return Wish(types, condition_of(query.filter), query.mode == "latest")
 
 
 def _last_event_id(text: str | None) -> int | None:
@@ -132,7 +147,9 @@ def _last_event_id(text: str | None) -> int | None:
 
 
 async def _channel(call: Call[NoBody, StreamEvents]) -> Key:
-    """Raises `NotFound` for an execution or a workflow that is not the organization's: nothing would ever come."""
+    """Raises `Forbidden`, and `NotFound` for what is not the organization's: nothing would ever
+    come."""
+    require(call.principal, Channel.EVENTS)
     query, reads = call.query, call.hub.store.reads
     if query.replay_id is not None:
         return Key(call.organization_id, Channel.REPLAY, query.replay_id)

@@ -109,6 +109,9 @@ class Connection:
         self._line.check(now)
         if self._protocol.principal is not None and self._protocol.principal.expires_at is not None:
             self._do(self._protocol.expired())
+        most = self._doors.quotas.limits.lag
+        if most is not None and any(subscription.lag > most for subscription in self._subscriptions.values()):
+            self._do(self._protocol.too_far_behind(self._position))
 
     # what the line says
 

@@ -18,25 +18,13 @@ from typing import Final, NamedTuple
 from executor.domain.errors import Code, Problem
 from executor.domain.values import Instant
 from hub.auth.principal import Principal
-from hub.channels import ANY, ASSIGNEE, Key, Wish
-from hub.messages import Channel
+from hub.channels import ANY, ASSIGNEE, PERMISSIONS, Key, Wish
 from hub.socket import replies, requests
 from hub.socket.codes import RECONNECT
 from hub.socket.codes import CloseCode as CloseCode
 from hub.socket.limits import Bucket, Holding, Quotas
 
 AUTH_SECONDS: Final = 5.0
-
-
-PERMISSIONS: Final = {
-    Channel.EXECUTION: "execution.read",
-    Channel.WORKFLOW: "workflow.read",
-    Channel.TASK: "task.read",
-    Channel.EVENTS: "event.read",
-    Channel.WEBHOOK: "webhook.read",
-    Channel.SYSTEM: "system.read",
-    Channel.REPLAY: "event.read",
-}
 
 
 class Send(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from executor.domain.events import Event, task, webhook
+from executor.domain.events import Event, execution, task, webhook
 from executor.ports import Recorded
-from hub.channels import ANY, Key, keys_of
+from hub.channels import ANY, Key, Union, Wish, keys_of
 from hub.messages import SINGLE, WEBHOOK_TYPES, Channel, message, message_types
-from tests.unit.hub.test_messages import CASES, recorded
+from tests.unit.hub.test_messages import CASES, EXECUTION, ORGANIZATION, WORKFLOW, recorded
 
 EXHAUSTED = webhook.DeliveryExhausted(
     delivery_id="D",
@@ -97,6 +97,23 @@ def test_a_task_is_on_the_channels_of_who_has_and_who_had_it() -> None:
     of = recorded(task.TaskReassigned(**facts, assignee="ada", former_assignee="bob"), stream="task:T")
     wanted = {"task:T", "task:*", "task:assignee:ada", "task:assignee:bob"}
     assert {key.name for key in keys_of(of) if key.channel is Channel.TASK} == wanted
+
+
+def test_a_union_has_what_its_channels_have_in_their_order() -> None:
+    run, all_runs = (Key(ORGANIZATION, Channel.EXECUTION, id) for id in (EXECUTION, ANY))
+    workflow, system = Key(ORGANIZATION, Channel.WORKFLOW, WORKFLOW), Key(ORGANIZATION, Channel.SYSTEM, ANY)
+    union = Union([workflow, run, all_runs, workflow])
+    assert union.keys == (workflow, run, all_runs)
+    of = recorded(execution.LogWritten(level="info", message="hello"))
+    assert union.channels_of(of) == [Channel.WORKFLOW, Channel.EXECUTION]
+    assert Union([system, all_runs]).channels_of(of) == [Channel.EXECUTION]
+    assert Union([system]).channels_of(of) == []
+    for each in (union, Union([system])):
+        for event in as_recorded():
+            assert each.carrier.covers(event) or not each.channels_of(event)
+    assert Union([run]).carrier == run
+    assert not Wish(union=union).is_everything
+    assert Wish().is_everything
 
 
 def test_data_of_another_shape_is_an_error_where_a_channel_follows_from_it() -> None:

@@ -5,7 +5,7 @@ import json
 from executor.domain.values import Instant
 from executor.ports import Metadata, Recorded
 from hub.messages import event_json
-from hub.server_sent import closing, opening, server_sent
+from hub.server_sent import closing, opening, server_sent, server_sent_message
 
 
 def recorded(data: bytes) -> Recorded:
@@ -37,6 +37,12 @@ def test_line_breaks_between_tokens_stay_within_the_event() -> None:
     data = [line.removeprefix("data: ") for line in lines[2:]]
     assert all(line.startswith("data: ") for line in lines[2:])
     assert json.loads("\n".join(data))["data"] == {"a": 1, "b": 2}
+
+
+def test_a_message_is_its_position_its_type_and_its_text() -> None:
+    text = b'{"type":"log","id":"E","data":{"a":\n1}}'
+    expected = b'id: 17\nevent: log\ndata: {"type":"log","id":"E","data":{"a":\ndata: 1}}\n\n'
+    assert server_sent_message(17, text) == expected
 
 
 def test_a_stream_opens_with_where_it_begins_and_closes_with_why() -> None:
