@@ -126,7 +126,10 @@ def _keys_of_task(recorded: Recorded) -> Sequence[Key]:
     """Who had a task until then hears of it too."""
     if recorded.type not in TASK_TYPES or not recorded.data:
         return ()
-    said = msgspec.json.decode(recorded.data, type=_Assignees)
+    try:
+        said = msgspec.json.decode(recorded.data, type=_Assignees)
+    except msgspec.DecodeError:
+        return ()
     names = {name for name in (said.assignee, said.former_assignee) if name is not None}
     ids = (task_id_of(recorded), ANY, *(ASSIGNEE + name for name in names))
     return [Key(recorded.organization_id, Channel.TASK, id) for id in ids]

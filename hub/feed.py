@@ -29,10 +29,11 @@ _TURN: Final = 512 * 1024
 """Bytes that are handed over in one turn of the loop, about, with `_HAND` for each subscription."""
 _HAND: Final = 4 * 1024
 _JUDGING: Final = 64 * 1024
-"""What one evaluation of a condition counts for in that: it may take a millisecond."""
+"""What one evaluation of a condition counts for in that: it may take a third of a millisecond."""
 _FIRST_PAGE: Final = 16
 _LARGEST_PAGE: Final = 512
-_LARGEST_JUDGED_PAGE: Final = 64
+LARGEST_JUDGED_PAGE: Final = 64
+"""Of events that a condition is evaluated over, all in one turn of the loop."""
 PAGE_BYTES: Final = 128 * 1024
 """What `catch_up` hands over at once, about: a page is sized by the one before it."""
 _logger = structlog.get_logger(__name__)
@@ -216,7 +217,7 @@ class Feed:
             return None
         most = _MOST_CONFLATED if wish.is_latest else _LARGEST_PAGE
         if wish.condition is not None:
-            most = _LARGEST_JUDGED_PAGE
+            most = LARGEST_JUDGED_PAGE
         entries = self._ring.after(key, after, most, most * PAGE_BYTES if wish.is_latest else PAGE_BYTES)
         if entries is None:
             return None
@@ -237,7 +238,7 @@ class Feed:
             kept += [Entry(event) for event in recorded if key.covers(event)]
             batch = batch_of(kept, key.channel, wish, form, subscription.handed)
             size = max(sum(len(event.data) for event in recorded), batch.size)
-            largest = _LARGEST_PAGE if wish.condition is None else _LARGEST_JUDGED_PAGE
+            largest = _LARGEST_PAGE if wish.condition is None else LARGEST_JUDGED_PAGE
             subscription.page = min(_next_page(subscription.page, size), largest)
             if not wish.is_latest or through >= self.position or subscription.is_closed:
                 return batch, through

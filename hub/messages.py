@@ -252,11 +252,15 @@ def event_json(recorded: Recorded, replay_id: str | None = None) -> bytes:
 
 
 def webhook_id_of(recorded: Recorded) -> str | None:
-    """The webhook that an event is about; null for other events, and for one that was archived."""
+    """The webhook that an event is about; null for other events, for one that was archived, and where it is not to be
+    read."""
     if recorded.type not in WEBHOOK_TYPES or not recorded.data:
         return None
     kind, _, id = recorded.stream.partition(":")
-    return id if kind == "webhook" else _delivery(recorded.data).webhook_id
+    try:
+        return id if kind == "webhook" else _delivery(recorded.data).webhook_id
+    except msgspec.DecodeError:
+        return None
 
 
 def message_types(channel: Channel) -> frozenset[str] | None:

@@ -16,7 +16,7 @@ from executor.domain.values import Instant
 from executor.ports import Clock, EventLog, Recorded, Replay, Replays
 from hub.channels import Key, Wish
 from hub.entries import Batch, Entry, Form
-from hub.feed import Feed, Sink, Subscription
+from hub.feed import LARGEST_JUDGED_PAGE, Feed, Sink, Subscription
 from hub.messages import replayed
 from hub.replays import channel_of
 from hub.server_sent import server_sent
@@ -125,7 +125,8 @@ class Replayed(Subscription):
         messages = [self._message(event) for event in recorded if self._wants(event)]
         size = sum(map(len, messages))
         read = max(size, sum(len(event.data) for event in recorded), 1)
-        self.page = max(1, min(self.page * 2, self.page * _PAGE_BYTES // read, _LARGEST_PAGE))
+        largest = _LARGEST_PAGE if self.wish.condition is None else LARGEST_JUDGED_PAGE
+        self.page = max(1, min(self.page * 2, self.page * _PAGE_BYTES // read, largest))
         self.handed = through
         if messages:
             self.sink.put(Batch(messages))

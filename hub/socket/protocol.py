@@ -87,6 +87,20 @@ class State(Enum):
 class Protocol:
     """`head` in calls is the log's head at that moment. Once closed, whatever comes leads to nothing."""
 
+    __slots__ = (
+        "_bucket",
+        "_connection_id",
+        "_epoch",
+        "_holding",
+        "_limits",
+        "_new_id",
+        "_now",
+        "_quotas",
+        "_seconds",
+        "principal",
+        "state",
+    )
+
     def __init__(
         self,
         connection_id: str,
@@ -253,7 +267,7 @@ class Protocol:
         return [self._refuse(request, problem)] if problem else [CheckResource(key, request)]
 
     def _unsubscribe(self, key: Key, reply_to: str | None) -> Outputs:
-        outputs: Outputs = [Unlisten(key)] if key in self._held else []
+        outputs: Outputs = [Unlisten(key)] if self._holding is not None and key in self._holding else []
         self._drop(key)
         return [*outputs, self._send(replies.Unsubscribed(reply_to, key.name))]
 

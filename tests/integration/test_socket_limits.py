@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,3 +112,29 @@ async def test_filters_and_limits_survive_a_renewal_and_go_with_the_connection(h
     async with hub.client() as anew:
         await welcomed(anew)
         assert (await subscribe(anew, filter="data.message == 'other'"))["type"] == "subscribed"
+
+
+async def test_who_falls_too_far_behind_is_closed_and_comes_back_to_where_it_was(tmp_path: Path) -> None:
+    limits = Limits(lag=3000)
+    async with opened(tmp_path) as world, served(world, limits=limits) as hub:
+        async with hub.client(max_queue=1) as sleeper:
+            await welcomed(sleeper)
+            await subscribe(sleeper)
+            (connection,) = hub.sockets
+            while connection.subscription_count:
+                await world.author.write_lines(500, "x" * 1000)
+                await world.dispatched()
+                connection.check(asyncio.get_running_loop().time())
+            heard = [await hear(sleeper)]
+            while heard[-1]["type"] != "closing":
+                heard.append(await hear(sleeper))
+            *lines, closing = heard
+            assert (closing["data"]["code"], closing["data"]["reconnect"]) == (4413, True)
+            assert [line["position"] for line in lines] == list(range(1, len(lines) + 1))
+            code, reason = await closed(sleeper)
+            assert (code, reason) == (4413, f"too far behind: sent through position {len(lines)}")
+            assert world.log.head - len(lines) > 3000
+        async with hub.client() as again:
+            await welcomed(again)
+            await subscribe(again, since=len(lines))
+            assert (await hear(again))["position"] == len(lines) + 1

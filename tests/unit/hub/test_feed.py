@@ -12,7 +12,7 @@ import pytest
 
 import hub.entries
 from executor.ports import EventQuery, Recorded
-from hub.channels import ANY, Key
+from hub.channels import ANY, Key, Wish
 from hub.entries import RING, entry_of
 from hub.feed import PAGE_BYTES
 from hub.messages import Channel, message
@@ -371,3 +371,24 @@ def test_a_channel_is_named_as_clients_see_it() -> None:
         f"workflow:{WORKFLOW}",
         "workflow:*",
     ]
+
+
+async def test_many_conditions_are_judged_in_many_turns_of_the_loop(world: World) -> None:
+    """So that nobody holds the loop with them, whatever each may cost."""
+    reader, turns = Reader(world.feed), 0
+    conditions = [f"data.message == 'hello {n}'" for n in range(8)]
+    for condition in conditions:
+        world.feed.subscribe(key(), reader.outbox, after=0, wish=Wish(condition=condition))
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    await world.author.write_lines(100)
+    counting = asyncio.create_task(count())
+    async with world.following(), reader.reading():
+        await until(lambda: len(reader.got) == len(conditions))
+    counting.cancel()
+    assert turns > 100 * len(conditions) / 10
