@@ -47,6 +47,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     messages_per_second: int = 100
     """From one socket; `message_burst` may come at once."""
     message_burst: int = 200
+    max_unsent_bytes: int = 256 * 1024
+    """What may wait for one client before it is set aside."""
     max_lag: int | None = None
     """Events that a slow socket may be behind before it is closed."""
     plan: Plan = Plan.UNLIMITED
@@ -199,6 +201,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_connection_subscriptions": _integer(1),
     "messages_per_second": _integer(1),
     "message_burst": _integer(1),
+    "max_unsent_bytes": _integer(16 * 1024),
     "max_lag": _integer(1),
     "plan": _plan,
     "retention_days": _days,

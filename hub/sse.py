@@ -127,7 +127,7 @@ class EventStream(Response):
         self._streams = streams
         self._key, self._after, self._wish, self._is_lost = key, after, wish, is_lost
         self._holding = holding
-        self._outbox = Outbox(streams.feed)
+        self._outbox = Outbox(streams.feed, max_bytes=streams.quotas.limits.unsent_bytes)
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reason = "the stream has ended"

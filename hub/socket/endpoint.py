@@ -72,11 +72,12 @@ class Sockets:
             return
         connection = Connection(self._doors, self._open.discard)
         self._open.add(connection)
+        most = self._doors.quotas.limits.unsent_bytes
         transport = websocket.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:
-            self._begin(connection, FramedLine(transport, self._doors.feed, connection), token)
+            self._begin(connection, FramedLine(transport, self._doors.feed, connection, most), token)
             return
-        line = PlainLine(websocket, self._doors.feed, connection)
+        line = PlainLine(websocket, self._doors.feed, connection, most)
         self._begin(connection, line, token)
         await line.serve()
 

@@ -15,6 +15,7 @@ from executor.domain.errors import Code, Problem
 from hub.channels import Key
 from hub.message_data import MAX_OUTPUT_BYTES
 from hub.settings import Settings
+from hub.socket.outbox import MAX_UNSENT_BYTES
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_CHANNELS: Final = 100
@@ -25,7 +26,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """What `welcome` says. Of a client: the bytes of a message; its subscriptions, and how many channels one message
     may name; its different filters; messages in a second, and how many at once after a pause. Of an organization, in
     each process: its connections, subscriptions and different filters. `output_bytes` is the longest output that is
-    not left out of a message; `lag` the number of events that a client may be behind, null for any."""
+    not left out of a message; `unsent_bytes` may wait for a client before it is set aside; `lag` is the number of
+    events that it may be behind, null for any."""
 
     message_bytes: int = MAX_MESSAGE_BYTES
     subscriptions: int = 1000
@@ -37,6 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     connections: int = 10_000
     organization_subscriptions: int = 100_000
     organization_filters: int = 50
+    unsent_bytes: int = MAX_UNSENT_BYTES
     lag: int | None = None
 
 
@@ -51,6 +54,7 @@ def limits_of(settings: Settings) -> Limits:
         connections=settings.max_connections,
         organization_subscriptions=settings.max_subscriptions,
         organization_filters=settings.max_filters,
+        unsent_bytes=settings.max_unsent_bytes,
         lag=settings.max_lag,
     )
 

@@ -18,7 +18,7 @@ from executor.domain.errors import Unavailable
 from hub.entries import Batch, Form
 from hub.feed import Feed, Sink, Subscription
 from hub.socket.frames import text_frame
-from hub.socket.outbox import AGAIN_SECONDS, MAX_UNSENT_BYTES, Outbox
+from hub.socket.outbox import AGAIN_SECONDS, Outbox
 from hub.socket.transport import CLOSE_SECONDS, Transport
 
 PING_SECONDS: Final = 25.0
@@ -85,7 +85,7 @@ class FramedLine:
         "_write",
     )
 
-    def __init__(self, transport: Transport, feed: Feed, speaker: Speaker, max_bytes: int = MAX_UNSENT_BYTES) -> None:
+    def __init__(self, transport: Transport, feed: Feed, speaker: Speaker, max_bytes: int) -> None:
         self._transport, self._feed, self._speaker = transport, feed, speaker
         self._behind: dict[Subscription, None] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -204,9 +204,9 @@ class PlainLine:
 
     form = Form.MESSAGE
 
-    def __init__(self, websocket: WebSocket, feed: Feed, speaker: Speaker) -> None:
+    def __init__(self, websocket: WebSocket, feed: Feed, speaker: Speaker, max_bytes: int) -> None:
         self._websocket, self._speaker = websocket, speaker
-        self._outbox = Outbox(feed)
+        self._outbox = Outbox(feed, max_bytes=max_bytes)
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._limit = asyncio.timeout(None)

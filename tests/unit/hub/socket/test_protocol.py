@@ -126,6 +126,7 @@ class TestAuthentication:
                 "connections": 10_000,
                 "organization_subscriptions": 100_000,
                 "organization_filters": 50,
+                "unsent_bytes": 262_144,
                 "lag": None,
             },
         }
