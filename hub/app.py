@@ -39,7 +39,7 @@ from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
 PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
-AT_THE_ROOT = ("/health", "/health/ready")
+AT_THE_ROOT = ("/health", "/health/ready", "/metrics")
 RESOURCES = (
     workflows.RESOURCE,
     versions.RESOURCE,
@@ -87,7 +87,7 @@ def _routes() -> list[BaseRoute]:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes: list[BaseRoute] = []
     for path, operations in by_path.items():
-        served = _Methods(operations)
+        served = _Methods(path, operations)
         prefixes = (*PREFIXES, "") if path in AT_THE_ROOT else PREFIXES
         of = Route if "{" in path else _Named
         routes += [of(prefix + path, served.serve, methods=list(operations)) for prefix in prefixes]
@@ -107,10 +107,12 @@ class _Named(Route):
 class _Methods:
     """The operations of one path, by method, so that a wrong method is a 405 that names the right ones."""
 
-    def __init__(self, operations: dict[str, Operation]) -> None:
+    def __init__(self, path: str, operations: dict[str, Operation]) -> None:
+        self._path = path
         self._endpoints = {method: endpoint(operation) for method, operation in operations.items()}
 
     async def serve(self, request: Request) -> Response:
+        request.scope["state"]["route"] = self._path
         method = "GET" if request.method == "HEAD" else request.method
         return await self._endpoints[method](request)
 

@@ -16,6 +16,8 @@ from hub.auth.authenticate import Authenticator
 from hub.auth.principal import Principal
 from hub.feed import Feed
 from hub.idempotency import Idempotency
+from hub.meter import RequestMeter
+from hub.metrics import Metrics
 from hub.replays import ReplayCommands
 from hub.roles import Roles
 from hub.schedules.commands import ScheduleCommands
@@ -52,6 +54,8 @@ class Services:
     tasks: TaskCommands
     claims: Claims
     replays: ReplayCommands
+    requests: RequestMeter
+    metrics: Metrics
     redis_ping: Callable[[], Awaitable[None]]
     end_work: Callable[[], None]
     """Nothing more is taken up, and what is under way begins to end; requests are still answered."""

@@ -60,6 +60,11 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def behind_count(self) -> int:
+        """Streams that are read on from what happened before."""
+        return sum(stream.is_behind for stream in self._open)
+
     def response(
         self, principal: Principal, key: Key, after: int, wish: Wish, *, is_lost: bool = False
     ) -> EventStream:
@@ -135,6 +140,10 @@ class EventStream(Response):
     @property
     def unsent_bytes(self) -> int:
         return self._outbox.unsent_bytes
+
+    @property
+    def is_behind(self) -> bool:
+        return self._outbox.is_behind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

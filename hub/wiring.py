@@ -36,6 +36,9 @@ from hub.held import once_ours, require_ours, require_whole
 from hub.hints import Hints
 from hub.idempotency import Idempotency
 from hub.lookups import is_lost, is_there
+from hub.loop_lag import LoopLag
+from hub.meter import RequestMeter
+from hub.metrics import Metrics
 from hub.parts import Parts, Run
 from hub.replayed import ChannelReplayer, ReplayChannels
 from hub.replays import ReplayCommands
@@ -125,6 +128,8 @@ async def opened(
         replays = ReplayChannels(feed, store.log, store.ledgers.replays, clock)
         quotas = Quotas(limits_of(settings))
         sockets = _sockets(store, feed, replays, authenticator, clock, settings, quotas)
+        streams, requests, lag = Streams(feed, replays, clock, quotas=quotas), RequestMeter(), LoopLag()
+        engine = running.engine if Role.EXECUTOR in roles else None
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
@@ -133,6 +138,7 @@ async def opened(
                 "key use": authenticator.keep_use,
                 "claims": claims.run,
                 "sockets": sockets.run,
+                "loop lag": lag.run,
             }
             runs |= _runs_of_web(store, clock)
         if Role.EXECUTOR in roles:
@@ -157,13 +163,15 @@ async def opened(
             idempotency=Idempotency(store.ledgers.first_answers, sealer, clock),
             feed=feed,
             sockets=sockets,
-            streams=Streams(feed, replays, clock, quotas=quotas),
+            streams=streams,
             webhooks=webhooks.commands,
             agents=AgentCommands(store.log, sealer, egress, clock),
             schedules=ScheduleCommands(store, sealer, clock, running.firing),
             tasks=tasks,
             claims=claims,
             replays=ReplayCommands(store),
+            requests=requests,
+            metrics=Metrics(store.log, feed, sockets, streams, requests, lag, engine),
             redis_ping=lambda: _ping(redis),
             end_work=lambda: _end_work(parts, claims),
             started=time.monotonic(),

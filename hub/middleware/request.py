@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from executor.domain.errors import Code, Problem
 from executor.ports import Clock
 from hub.envelope import failed
+from hub.meter import UNMATCHED, RequestMeter
 
 _logger = structlog.get_logger("hub.http")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -37,11 +38,12 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                elapsed = f"{time.perf_counter() - begin:.6f}"
+                seconds = time.perf_counter() - begin
+                _count(scope, status, seconds)
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
-                    (b"x-process-time", elapsed.encode()),
+                    (b"x-process-time", f"{seconds:.6f}".encode()),
                 ]
             await send(message)
 
@@ -71,3 +73,9 @@ class RequestContext:
                 if _REQUEST_ID.fullmatch(text):
                     return str(text)
         return self._clock.new_id()
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """Under the path that the app has found for it."""
+    requests: RequestMeter = scope["app"].state.services.requests
+    requests.answered(scope["method"], scope["state"].get("route", UNMATCHED), status, seconds)

@@ -1,4 +1,4 @@
-"""Is the hub alive, is it ready."""
+"""Is the hub alive, is it ready, and what it counts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from msgspec import UNSET, Struct, UnsetType
+from starlette.responses import Response
 
 from executor.domain.errors import Unavailable
 from hub.envelope import Answer
@@ -54,6 +55,13 @@ async def ready(call: Call[NoBody, NoQuery]) -> Answer:
     found = await _health(call.hub)
     is_ready = found.status != "unhealthy"
     return Answer({"ready": is_ready} | {"status": found.status}, status=200 if is_ready else 503)
+
+
+@RESOURCE.route("GET", "/metrics", needs="system.read")
+async def metrics(call: Call[NoBody, NoQuery]) -> Response:
+    """What this process counts, for Prometheus: totals over all organizations."""
+    body, media_type = await call.hub.metrics.exposed(call.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
 async def _health(hub: Services) -> Health:

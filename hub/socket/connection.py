@@ -87,6 +87,11 @@ class Connection:
         return self._line.is_behind
 
     @property
+    def close_code(self) -> int | None:
+        """With which it was closed from here; None where the client closed it, or is simply gone."""
+        return self._line.close_code
+
+    @property
     def principal(self) -> Principal | None:
         return self._protocol.principal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import SystemRandom
 from typing import Final
@@ -36,6 +37,9 @@ class Sockets:
         self._allowed_origins = frozenset(allowed_origins)
         self._open: set[Connection] = set()
         self._is_closing = False
+        self.closes: Counter[int] = Counter()
+        """Closes that began here and were sent, by code; `refused` those of clients that were never welcomed."""
+        self.refused: Counter[int] = Counter()
         doors.feed.watch("apikey.revoked", self._revoke)
 
     def __iter__(self) -> Iterator[Connection]:
@@ -48,6 +52,11 @@ class Sockets:
     @property
     def subscription_count(self) -> int:
         return sum(connection.subscription_count for connection in self._open)
+
+    @property
+    def behind_count(self) -> int:
+        """Connections that are read on from what happened before."""
+        return sum(connection.is_behind for connection in self._open)
 
     async def run(self) -> None:
         """Looks after all that are open, until cancelled: who is not there any more, whose credentials expired."""
@@ -69,8 +78,9 @@ class Sockets:
             return
         if not self._may_come_from(websocket.headers.get("origin")):
             await websocket.close(CloseCode.FORBIDDEN, "this origin is not allowed")
+            self._closed(CloseCode.FORBIDDEN, was_welcomed=False)
             return
-        connection = Connection(self._doors, self._open.discard)
+        connection = Connection(self._doors, self._gone)
         self._open.add(connection)
         most = self._doors.quotas.limits.unsent_bytes
         transport = websocket.scope.get("extensions", {}).get(EXTENSION)
@@ -85,6 +95,16 @@ class Sockets:
         connection.open(line, token)
         if self._is_closing:
             connection.leave(CloseCode.RESTART, _GOING_DOWN, _retry_after_ms(len(self._open)))
+
+    def _gone(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if (code := connection.close_code) is not None:
+            self._closed(code, was_welcomed=connection.principal is not None)
+
+    def _closed(self, code: int, *, was_welcomed: bool) -> None:
+        self.closes[code] += 1
+        if not was_welcomed:
+            self.refused[code] += 1
 
     def _may_come_from(self, origin: str | None) -> bool:
         """Browsers say the origin of the page that connects; other clients say none (RFC 6455, section 10.2)."""

@@ -52,6 +52,10 @@ class Line(Protocol):
     def is_behind(self) -> bool:
         """Some of its subscriptions wait to be read on."""
 
+    @property
+    def close_code(self) -> int | None:
+        """With which the line was closed from here, if it was."""
+
     def send(self, message: bytes) -> None:
         """A message of the connection itself."""
 
@@ -124,6 +128,10 @@ class FramedLine:
     @property
     def is_behind(self) -> bool:
         return bool(self._behind) or self._reading is not None
+
+    @property
+    def close_code(self) -> int | None:
+        return self._transport.close_code
 
     def send(self, message: bytes) -> None:
         if not self._is_finished:
@@ -211,6 +219,7 @@ class PlainLine:
         self._may_read.set()
         self._limit = asyncio.timeout(None)
         self._closing: tuple[int, str] = (1011, "")
+        self._closed_with: int | None = None
 
     @property
     def sink(self) -> Sink:
@@ -223,6 +232,10 @@ class PlainLine:
     @property
     def is_behind(self) -> bool:
         return self._outbox.is_behind
+
+    @property
+    def close_code(self) -> int | None:
+        return self._closed_with
 
     def send(self, message: bytes) -> None:
         self._outbox.send(message)
@@ -277,6 +290,7 @@ class PlainLine:
                 for message in messages:
                     await self._websocket.send({"type": "websocket.send", "text": message.decode()})
             await self._websocket.close(*self._closing)
+            self._closed_with = self._closing[0]
         except (WebSocketDisconnect, RuntimeError):
             self.finish()
         self._wait_no_longer()

@@ -102,6 +102,12 @@ class Transport(WebSocketsSansIOProtocol):
     def unsent_bytes(self) -> int:
         return self.transport.get_write_buffer_size()
 
+    @property
+    def close_code(self) -> int | None:
+        """Of the close that began here, whoever of us sent it; an answer to the client's is none."""
+        sent = self.conn.close_sent
+        return None if sent is None or self.conn.close_rcvd_then_sent else sent.code
+
     def listen(self, *, is_listening: bool) -> None:
         """Whether to read what the client sends."""
         if self.transport.is_closing() or self.read_paused is not is_listening:

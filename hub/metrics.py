@@ -1,0 +1,183 @@
+"""What this process has counted, as Prometheus reads it: https://prometheus.io/docs/instrumenting/exposition_formats/.
+
+Nothing is counted here: what works keeps plain numbers, and these are put into samples when somebody asks. No label
+names an organization or one of its things, and every label has few values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from executor.ports import EventLog
+from hub.entries import ENCODED
+from hub.feed import Feed
+from hub.loop_lag import LoopLag
+from hub.meter import Histogram, RequestMeter
+from hub.settings import VERSION
+from hub.socket.codes import CloseCode
+from hub.socket.endpoint import Sockets
+from hub.sse import Streams
+
+PREFIX: Final = "runcast_"
+_CODES: Final = {*map(int, CloseCode), 1000, 1002, 1007}
+"""With which we close, and with which the WebSocket protocol itself does."""
+
+
+class Owner(Protocol):
+    """What drives executions."""
+
+    @property
+    def owned(self) -> int: ...
+
+
+class Metrics:
+    """`engine` is None in a process that runs no executions."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        feed: Feed,
+        sockets: Sockets,
+        streams: Streams,
+        requests: RequestMeter,
+        lag: LoopLag,
+        engine: Owner | None,
+    ) -> None:
+        self._log, self._feed, self._sockets, self._streams = log, feed, sockets, streams
+        self._requests, self._lag, self._engine = requests, lag, engine
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    async def exposed(self, accept: str) -> tuple[bytes, str]:
+        """Text and its content type: OpenMetrics for those who accept it, else Prometheus's own. What is the loop's
+        is read in one step of it; the operating system is asked, and the text written, beside it."""
+        encode, content_type = _encoder(accept)
+        ours = tuple(self._families())
+        return await asyncio.to_thread(encode, _Together(ours, self._process)), content_type
+
+    def _families(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(f"{PREFIX}build", "The version of the hub.", value={"version": VERSION})
+        yield from self._clients()
+        yield from self._closes()
+        yield from self._handed_over()
+        yield _histogram(
+            "append_to_write_seconds",
+            "From the time of an event to its having been handed to all who listen.",
+            {(): self._feed.meter.latency},
+        )
+        yield from self._of_the_log()
+        yield from self._of_http()
+        yield _histogram("loop_lag_seconds", "How late the event loop woke who slept.", {(): self._lag.histogram})
+        yield _gauge("loop_lag_max_seconds", "The latest in about the last minute.", self._lag.longest)
+        if self._engine is not None:
+            yield _gauge("executions_owned", "Executions that the engine here has in memory.", self._engine.owned)
+
+    def _clients(self) -> Iterator[Metric]:
+        """Each event stream is one connection with one subscription."""
+        sockets, streams = self._sockets, self._streams
+        for name, said, of_sockets, of_streams in (
+            ("connections", "Open connections.", sockets.connection_count, len(streams)),
+            ("subscriptions", "Subscriptions to channels.", sockets.subscription_count, len(streams)),
+            (
+                "clients_behind",
+                "Clients that are read on from the log: they were too slow, or have come back.",
+                sockets.behind_count,
+                streams.behind_count,
+            ),
+        ):
+            family = GaugeMetricFamily(PREFIX + name, said, labels=["transport"])
+            family.add_metric(["websocket"], of_sockets)
+            family.add_metric(["sse"], of_streams)
+            yield family
+
+    def _closes(self) -> Iterator[Metric]:
+        sockets = self._sockets
+        yield _counter("websocket_closes", "Closes that the hub began.", _by_code(sockets.closes), ("code",))
+        yield _counter(
+            "websocket_refused", "Closes of clients that were never welcomed.", _by_code(sockets.refused), ("code",)
+        )
+
+    def _handed_over(self) -> Iterator[Metric]:
+        meter = self._feed.meter
+        for name, said, value in (
+            ("feed_events", "Events that the feed has passed, whoever listened.", meter.events),
+            ("feed_deliveries", "Messages times the clients that they were handed to.", meter.deliveries),
+            ("feed_bytes", "Bytes that were handed over.", meter.bytes),
+            ("feed_set_aside", "Subscriptions set aside because their client was too slow.", meter.set_aside),
+            ("feed_pages", "Pages that were handed to clients that were behind.", meter.pages),
+            ("feed_log_reads", "Reads of the log for such pages; the others came from memory.", meter.reads),
+            ("encoded_messages", "Messages encoded, each once for all who get it.", ENCODED.messages),
+            ("encode_seconds", "Seconds spent on encoding.", ENCODED.seconds),
+        ):
+            yield _counter(name, said, {(): value})
+
+    def _of_the_log(self) -> Iterator[Metric]:
+        log = self._log
+        yield InfoMetricFamily(f"{PREFIX}log", "Which log it is.", value={"epoch": log.epoch})
+        yield _gauge("log_head", "The last position of the log, as far as this process knows.", log.head)
+        yield _gauge("feed_position", "The position through which the feed has handed over.", self._feed.cast)
+
+    def _of_http(self) -> Iterator[Metric]:
+        labels, requests = ("method", "route"), self._requests
+        yield _counter("http_requests", "Requests that were answered.", requests.answers, (*labels, "status"))
+        yield _histogram(
+            "http_request_seconds", "From a request to the beginning of its answer.", requests.seconds, labels
+        )
+
+
+class _Together(Collector):
+    def __init__(self, families: Iterable[Metric], others: Collector) -> None:
+        self._families, self._others = families, others
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+        yield from self._others.collect()
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """A version that is none is not worth an error."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")
+
+
+def _gauge(name: str, said: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, said, value=value)
+
+
+def _counter(
+    name: str, said: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...] = ()
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(PREFIX + name, said, labels=labels)
+    for label, value in values.items():
+        family.add_metric(label, value)
+    return family
+
+
+def _histogram(
+    name: str, said: str, values: Mapping[tuple[str, ...], Histogram], labels: tuple[str, ...] = ()
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(PREFIX + name, said, labels=labels)
+    for label, histogram in values.items():
+        bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+        counts = accumulate(histogram.counts)
+        family.add_metric(label, list(zip(bounds, counts, strict=True)), histogram.sum)
+    return family
+
+
+def _by_code(counts: Mapping[int, int]) -> dict[tuple[str, ...], int]:
+    """Every code from the beginning, so that the first of a kind shows as a growth."""
+    known: dict[tuple[str, ...], int] = {(str(code),): counts.get(code, 0) for code in sorted(_CODES)}
+    return known | {("other",): sum(counts.values()) - sum(known.values())}
