@@ -223,7 +223,7 @@ async def test_health_is_open_at_its_three_places(hub: Hub) -> None:
         assert all(parts[name]["response_time_ms"] >= 0 for name in ("database", "redis"))
         ready = await hub.nobody.send("GET", "/health/ready", prefix=prefix)
         assert (ready.status, ready.data["ready"]) == (200, True)
-    assert set(AT_THE_ROOT) == {"/health", "/health/ready"}
+    assert set(AT_THE_ROOT) == {"/health", "/health/ready", "/metrics"}
 
 
 async def test_every_answer_has_an_envelope_and_its_two_headers(admin: Client, hub: Hub) -> None:
