@@ -84,11 +84,10 @@ class Metrics:
             yield _gauge("executions_owned", "Executions that the engine here has in memory.", self._engine.owned)
 
     def _clients(self) -> Iterator[Metric]:
-        """Each event stream is one connection with one subscription."""
         sockets, streams = self._sockets, self._streams
         for name, said, of_sockets, of_streams in (
             ("connections", "Open connections.", sockets.connection_count, len(streams)),
-            ("subscriptions", "Subscriptions to channels.", sockets.subscription_count, len(streams)),
+            ("subscriptions", "Channels that are followed.", sockets.subscription_count, streams.subscription_count),
             (
                 "clients_behind",
                 "Clients that are read on from the log: they were too slow, or have come back.",

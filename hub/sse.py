@@ -61,6 +61,10 @@ class Streams:
         return len(self._open)
 
     @property
+    def subscription_count(self) -> int:
+        return sum(stream.channel_count for stream in self._open)
+
+    @property
     def behind_count(self) -> int:
         """Streams that are read on from what happened before."""
         return sum(stream.is_behind for stream in self._open)
@@ -140,6 +144,10 @@ class EventStream(Response):
     @property
     def unsent_bytes(self) -> int:
         return self._outbox.unsent_bytes
+
+    @property
+    def channel_count(self) -> int:
+        return 1 if self._wish.union is None else len(self._wish.union.keys)
 
     @property
     def is_behind(self) -> bool:

@@ -108,15 +108,17 @@ async def test_a_socket_that_subscribes_and_gets_messages_moves_the_counters(ope
     await scraped_when(operator, "connections", 0, transport="websocket")
 
 
-async def test_an_event_stream_counts_as_a_connection_with_one_subscription(operator: Client) -> None:
+async def test_an_event_stream_counts_as_a_connection_with_its_channels(operator: Client) -> None:
     await scraped_when(operator, "connections", 0, transport="sse")
-    async with operator.http.get(
-        f"{operator.url}/api/v1/events/stream", headers={"X-API-Key": operator.key or ""}
-    ) as stream:
-        assert stream.status == 200
-        scrape = await scraped_when(operator, "connections", 1, transport="sse")
-        assert scrape("subscriptions", transport="sse") == 1
-        assert scrape("http_requests_total", method="GET", route="/events/stream", status="200") >= 1
+    url, headers = f"{operator.url}/api/v1/events/stream", {"X-API-Key": operator.key or ""}
+    several = [("channel", "webhook:*"), ("channel", "system")]
+    async with operator.http.get(url, headers=headers) as one:
+        assert one.status == 200
+        async with operator.http.get(url, headers=headers, params=several) as other:
+            assert other.status == 200
+            scrape = await scraped_when(operator, "connections", 2, transport="sse")
+            assert scrape("subscriptions", transport="sse") == 3
+            assert scrape("http_requests_total", method="GET", route="/events/stream", status="200") >= 2
     await scraped_when(operator, "connections", 0, transport="sse")
 
 
