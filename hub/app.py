@@ -85,6 +85,7 @@ def _routes() -> list[BaseRoute]:
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
+    sockets: list[BaseRoute] = [WebSocketRoute(f"{prefix}/ws", serve_socket) for prefix in PREFIXES]
     routes: list[BaseRoute] = []
     for path, operations in by_path.items():
         served = _Methods(path, operations)
@@ -92,8 +93,7 @@ def _routes() -> list[BaseRoute]:
         of = Route if "{" in path else _Named
         routes += [of(prefix + path, served.serve, methods=list(operations)) for prefix in prefixes]
     routes.sort(key=lambda route: not isinstance(route, _Named))
-    routes += [WebSocketRoute(f"{prefix}/ws", serve_socket) for prefix in PREFIXES]
-    return routes
+    return sockets + routes  # Routes are tried in turn, and clients of sockets come back all at once.
 
 
 class _Named(Route):
