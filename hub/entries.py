@@ -20,7 +20,7 @@ from hub.server_sent import server_sent, server_sent_message
 from hub.socket.frames import text_frame
 
 RING: Final = 4096
-_RING_BYTES: Final = 8 * 1024 * 1024
+RING_BYTES: Final = 8 * 1024 * 1024
 _MOST_JOINED: Final = 256
 _logger = structlog.get_logger(__name__)
 
@@ -148,7 +148,7 @@ class Ring:
             for key in entry.keys:
                 self._by_key.setdefault(key, []).append(entry)
         drop, bytes_left = 0, self._bytes
-        while drop < len(self._entries) and (len(self._entries) - drop > RING or bytes_left > _RING_BYTES):
+        while drop < len(self._entries) and (len(self._entries) - drop > RING or bytes_left > RING_BYTES):
             bytes_left -= len(self._entries[drop].recorded.data)
             drop += 1
         if drop:

@@ -18,7 +18,7 @@ import structlog
 
 from executor.ports import EventLog, EventQuery, Recorded
 from hub.channels import ALL, ANY, Key, Wish
-from hub.entries import RING, Batch, Entry, Form, Ring, batch_of, entry_of, latest
+from hub.entries import RING, RING_BYTES, Batch, Entry, Form, Ring, batch_of, entry_of, latest
 from hub.messages import Channel, message_types
 from hub.meter import Meter
 
@@ -150,12 +150,17 @@ class Feed:
 
     async def _remember(self) -> None:
         """Fills the ring of a feed that has just begun: after a restart all clients come back at once."""
-        if self._ring.is_empty and self.position > 0:
-            start = max(0, self.position - RING)
-            recorded = await self._log.read(EventQuery(after=start, before=self.position + 1, limit=RING))
-            if self._ring.is_empty:
-                self._ring = Ring(start)
-                self._ring.extend([entry_of(event) for event in recorded])
+        newest: list[Recorded] = []
+        before, size, page = self.position + 1, 0, _FIRST_PAGE
+        while self._ring.is_empty and before > 1 and len(newest) < RING and size < RING_BYTES:
+            read = await self._log.read(EventQuery(before=before, descending=True, limit=page))
+            newest += read
+            before = read[-1].position if read else 1
+            got = sum(len(event.data) for event in read)
+            size, page = size + got, _next_page(page, got)
+        if newest and self._ring.is_empty:
+            self._ring = Ring(before - 1)
+            self._ring.extend([entry_of(event) for event in reversed(newest)])
 
     def watch(self, type: str, call: Callable[[Recorded], None]) -> None:
         """Calls for each event of a type, of whatever organization, as it is dispatched."""

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import hub.entries
+import hub.feed
 from executor.ports import EventQuery, Recorded
 from hub.channels import ANY, Key, Wish
-from hub.entries import RING, entry_of
+from hub.entries import entry_of
 from hub.feed import PAGE_BYTES
 from hub.messages import Channel, message
 from storage.sqlite.log import SqliteLog
@@ -186,7 +187,7 @@ async def test_one_who_reads_slower_than_others_write_arrives_all_the_same(world
 
     async def slow(query: EventQuery) -> list[Recorded]:
         found = await read(query)
-        if query.limit != RING:  # The feed's own reading, when it begins.
+        if not query.descending:  # Else it is the feed's own reading, when it begins.
             reading.set()
             await go.wait()
         return found
@@ -392,3 +393,45 @@ async def test_many_conditions_are_judged_in_many_turns_of_the_loop(world: World
         await until(lambda: len(reader.got) == len(conditions))
     counting.cancel()
     assert turns > 100 * len(conditions) / 10
+
+
+async def test_a_feed_that_begins_remembers_the_newest_so_that_nobody_who_comes_back_reads_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        await world.author.write_lines(100)
+        await world.author.write(completed("x" * 100_000))
+    world.start_anew()
+    async with world.following():
+        await until(lambda: not world.feed._ring.is_empty)
+        monkeypatch.setattr(world.log, "read", None)
+        readers = {since: Reader(world.feed) for since in (0, 1, 300, 605, 606)}
+        for since, reader in readers.items():
+            subscription = reader.subscribe(EVENTS, since)
+            while not subscription.is_live:
+                await reader.take()
+    monkeypatch.undo()
+    for since, reader in readers.items():
+        assert reader.got == await world.said(EVENTS, since)
+
+
+async def test_what_a_feed_remembers_at_its_beginning_is_bounded_in_bytes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.feed, "RING_BYTES", 300_000)
+    for _ in range(20):
+        await world.author.write(completed("x" * 100_000))
+    world.start_anew()
+    asked: list[int] = []
+    read = world.log.read
+
+    async def noted(query: EventQuery) -> list[Recorded]:
+        found = await read(query)
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr(world.log, "read", noted)
+    async with world.following():
+        await until(lambda: not world.feed._ring.is_empty)
+    assert asked == [16]
+    assert world.feed._ring.start == 4
