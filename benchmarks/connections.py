@@ -36,12 +36,13 @@ WARM: Final = 200
 
 class Idle(NamedTuple):
     """`each` is the memory of one, in bytes; `rate` connections a second; `connect_cpu` the processor's time for one
-    that comes, `cpu` for all in a minute, in seconds."""
+    that comes, `cpu` that of the server in a minute with all, `cpu_alone` with none; seconds."""
 
     each: float
     rate: float
     connect_cpu: float
     cpu: float
+    cpu_alone: float
 
 
 class Storm(NamedTuple):
@@ -69,6 +70,7 @@ def idle(
 ) -> dict[str, Idle]:
     """All are idle at the same time."""
     memory, rates, spent = dict[str, int](), dict[str, float](), dict[str, float]()
+    alone = watched(all, seconds / 2)
     for subscribers in all:
         peer = subscribers.peer
         subscribers.connect(warm, peer.greeting(1))
@@ -78,15 +80,20 @@ def idle(
         spent[peer.name] = peer.process.cpu() - cpu
     for subscribers in all:
         memory[subscribers.peer.name] = settled(subscribers.peer.process, pause) - memory[subscribers.peer.name]
-    before = [subscribers.peer.process.cpu() for subscribers in all]
-    time.sleep(seconds)
-    cpus = [s.peer.process.cpu() - cpu for s, cpu in zip(all, before, strict=True)]
+    cpu_with_all = watched(all, seconds)
     for subscribers in all:
         subscribers.close()
     return {
-        name: Idle(memory[name] / count, rates[name], spent[name] / count, cpu * 60 / seconds)
-        for name, cpu in zip(memory, cpus, strict=True)
+        name: Idle(memory[name] / count, rates[name], spent[name] / count, cpu_with_all[name], alone[name])
+        for name in memory
     }
+
+
+def watched(all: Sequence[Subscribers], seconds: float) -> dict[str, float]:
+    """Seconds of the processor's time that each server would use in a minute."""
+    before = {subscribers.peer.name: subscribers.peer.process.cpu() for subscribers in all}
+    time.sleep(seconds)
+    return {each.peer.name: (each.peer.process.cpu() - before[each.peer.name]) * 60 / seconds for each in all}
 
 
 def storm(subscribers: Subscribers, count: int, missed: int, channels: int = 1) -> Storm:
@@ -123,11 +130,18 @@ def require_whole(receiver: Child, count: int, missed: int, since: int, channels
 def idle_table(found: dict[str, Idle], count: int) -> Table:
     made = table(
         f"{count:,} idle connections, subscribed",
-        *("server", "KiB each", "connections/s", "CPU ms of one that comes", "CPU s in a minute"),
+        *("server", "KiB each", "connections/s", "CPU ms of one that comes", "CPU s in a minute", "with none"),
     )
     for name, one in found.items():
         made.add_row(
-            *(name, f"{one.each / 1024:.1f}", f"{one.rate:,.0f}", f"{one.connect_cpu * 1000:.2f}", f"{one.cpu:.1f}"),
+            *(
+                name,
+                f"{one.each / 1024:.1f}",
+                f"{one.rate:,.0f}",
+                f"{one.connect_cpu * 1000:.2f}",
+                f"{one.cpu:.1f}",
+                f"{one.cpu_alone:.1f}",
+            ),
         )
     return made
 
