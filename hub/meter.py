@@ -12,6 +12,9 @@ from executor.domain.values import Instant, moment
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds in seconds."""
 
+REQUEST_BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 2.5, 10.0)
+"""Fewer: they are there for each route."""
+
 UNMATCHED: Final = "unmatched"
 """In the place of a route's path, where a request has none."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -59,5 +62,5 @@ class RequestMeter:
             method = "other"
         self.answers[method, path, str(status)] += 1
         if (histogram := self.seconds.get((method, path))) is None:
-            histogram = self.seconds[method, path] = Histogram()
+            histogram = self.seconds[method, path] = Histogram(REQUEST_BUCKETS)
         histogram.observe(seconds)

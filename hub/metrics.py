@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from executor.engine import Engine
 from executor.ports import EventLog
 from hub.entries import ENCODED
 from hub.feed import Feed
@@ -28,16 +29,13 @@ from hub.socket.codes import CloseCode
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
 
+Counts = Mapping[tuple[str, ...], float]
+Timings = Mapping[tuple[str, ...], Histogram]
+"""By the values of labels."""
+
 PREFIX: Final = "runcast_"
 _CODES: Final = {*map(int, CloseCode), 1000, 1002, 1007}
 """With which we close, and with which the WebSocket protocol itself does."""
-
-
-class Owner(Protocol):
-    """What drives executions."""
-
-    @property
-    def owned(self) -> int: ...
 
 
 class Metrics:
@@ -51,7 +49,7 @@ class Metrics:
         streams: Streams,
         requests: RequestMeter,
         lag: LoopLag,
-        engine: Owner | None,
+        engine: Engine | None,
     ) -> None:
         self._log, self._feed, self._sockets, self._streams = log, feed, sockets, streams
         self._requests, self._lag, self._engine = requests, lag, engine
@@ -60,15 +58,17 @@ class Metrics:
         GCCollector(registry=self._process)
 
     async def exposed(self, accept: str) -> tuple[bytes, str]:
-        """Text and its content type: OpenMetrics for those who accept it, else Prometheus's own. What is the loop's
-        is read in one step of it; the operating system is asked, and the text written, beside it."""
+        """Text and its content type: OpenMetrics for those who accept it, else Prometheus's own. The loop is held
+        only to read numbers: the operating system is asked, and what there is much of is written, beside it."""
         encode, content_type = _encoder(accept)
-        ours = tuple(self._families())
-        return await asyncio.to_thread(encode, _Together(ours, self._process)), content_type
+        subscriptions, behind = await self._sockets.census()
+        ours = tuple(self._families(subscriptions, behind))
+        requests = dict(self._requests.answers), dict(self._requests.seconds)
+        return await asyncio.to_thread(encode, _Together(ours, *requests, self._process)), content_type
 
-    def _families(self) -> Iterator[Metric]:
+    def _families(self, subscriptions: int, behind: int) -> Iterator[Metric]:
         yield InfoMetricFamily(f"{PREFIX}build", "The version of the hub.", value={"version": VERSION})
-        yield from self._clients()
+        yield from self._clients(subscriptions, behind)
         yield from self._closes()
         yield from self._handed_over()
         yield _histogram(
@@ -77,21 +77,20 @@ class Metrics:
             {(): self._feed.meter.latency},
         )
         yield from self._of_the_log()
-        yield from self._of_http()
         yield _histogram("loop_lag_seconds", "How late the event loop woke who slept.", {(): self._lag.histogram})
         yield _gauge("loop_lag_max_seconds", "The latest in about the last minute.", self._lag.longest)
         if self._engine is not None:
             yield _gauge("executions_owned", "Executions that the engine here has in memory.", self._engine.owned)
 
-    def _clients(self) -> Iterator[Metric]:
+    def _clients(self, subscriptions: int, behind: int) -> Iterator[Metric]:
         sockets, streams = self._sockets, self._streams
         for name, said, of_sockets, of_streams in (
             ("connections", "Open connections.", sockets.connection_count, len(streams)),
-            ("subscriptions", "Channels that are followed.", sockets.subscription_count, streams.subscription_count),
+            ("subscriptions", "Channels that are followed.", subscriptions, streams.subscription_count),
             (
                 "clients_behind",
                 "Clients that are read on from the log: they were too slow, or have come back.",
-                sockets.behind_count,
+                behind,
                 streams.behind_count,
             ),
         ):
@@ -127,20 +126,20 @@ class Metrics:
         yield _gauge("log_head", "The last position of the log, as far as this process knows.", log.head)
         yield _gauge("feed_position", "The position through which the feed has handed over.", self._feed.cast)
 
-    def _of_http(self) -> Iterator[Metric]:
-        labels, requests = ("method", "route"), self._requests
-        yield _counter("http_requests", "Requests that were answered.", requests.answers, (*labels, "status"))
-        yield _histogram(
-            "http_request_seconds", "From a request to the beginning of its answer.", requests.seconds, labels
-        )
-
 
 class _Together(Collector):
-    def __init__(self, families: Iterable[Metric], others: Collector) -> None:
-        self._families, self._others = families, others
+    """What is ours, what is known of HTTP, and others': made while it is written."""
+
+    def __init__(self, ours: Iterable[Metric], answers: Counts, seconds: Timings, others: Collector) -> None:
+        self._ours, self._answers, self._seconds, self._others = ours, answers, seconds, others
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._families
+        yield from self._ours
+        labels = ("method", "route")
+        yield _counter("http_requests", "Requests that were answered.", self._answers, (*labels, "status"))
+        yield _histogram(
+            "http_request_seconds", "From a request to the beginning of its answer.", self._seconds, labels
+        )
         yield from self._others.collect()
 
 
@@ -156,18 +155,14 @@ def _gauge(name: str, said: str, value: float) -> Metric:
     return GaugeMetricFamily(PREFIX + name, said, value=value)
 
 
-def _counter(
-    name: str, said: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...] = ()
-) -> CounterMetricFamily:
+def _counter(name: str, said: str, values: Counts, labels: tuple[str, ...] = ()) -> Metric:
     family = CounterMetricFamily(PREFIX + name, said, labels=labels)
     for label, value in values.items():
         family.add_metric(label, value)
     return family
 
 
-def _histogram(
-    name: str, said: str, values: Mapping[tuple[str, ...], Histogram], labels: tuple[str, ...] = ()
-) -> HistogramMetricFamily:
+def _histogram(name: str, said: str, values: Timings, labels: tuple[str, ...] = ()) -> Metric:
     family = HistogramMetricFamily(PREFIX + name, said, labels=labels)
     for label, histogram in values.items():
         bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]

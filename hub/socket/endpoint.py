@@ -53,10 +53,16 @@ class Sockets:
     def subscription_count(self) -> int:
         return sum(connection.subscription_count for connection in self._open)
 
-    @property
-    def behind_count(self) -> int:
-        """Connections that are read on from what happened before."""
-        return sum(connection.is_behind for connection in self._open)
+    async def census(self) -> tuple[int, int]:
+        """How many subscriptions there are, and connections that are read on from what happened before; counted a
+        few at a time, since there may be many."""
+        subscriptions = behind = 0
+        for index, connection in enumerate(self):
+            subscriptions += connection.subscription_count
+            behind += connection.is_behind
+            if index % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return subscriptions, behind
 
     async def run(self) -> None:
         """Looks after all that are open, until cancelled: who is not there any more, whose credentials expired."""
