@@ -20,6 +20,8 @@ from hub.socket.outbox import MAX_UNSENT_BYTES
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_CHANNELS: Final = 100
 MAX_FILTERS: Final = 20
+FILTER_TOKENS: Final = 5
+"""Messages that a filter counts for which nobody of the organization has yet: it has to be compiled."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -75,6 +77,10 @@ class Bucket:
         self._seen = now
         return 0.0 if self._tokens >= 0 else (1 - self._tokens) / self._rate
 
+    def spend(self, tokens: float) -> None:
+        """For a message that was admitted, and costs more than others."""
+        self._tokens -= tokens
+
     @property
     def is_spent(self) -> bool:
         """As many were refused as may come at once."""
@@ -112,6 +118,9 @@ class Quotas:
             said = f"the organization has {limits.organization_filters} different filters here already"
             return _too_many(said, "filter")
         return None
+
+    def knows(self, organization_id: str, condition: str) -> bool:
+        return condition in self._filters.get(organization_id, ())
 
     def subscribed(self, organization_id: str, condition: str | None) -> None:
         self._subscriptions[organization_id] += 1
@@ -156,6 +165,10 @@ class Holding:
             if condition not in filters and len(filters) >= limits.filters:
                 return _too_many(f"a connection has at most {limits.filters} different filters", "filter")
         return self._quotas.refusal(self._organization_id, condition, is_more=is_more)
+
+    def knows(self, condition: str) -> bool:
+        """Somebody of the organization has such a filter already."""
+        return self._quotas.knows(self._organization_id, condition)
 
     def add(self, key: Key, condition: str | None) -> None:
         """To be called only where there is no `refusal`."""

@@ -22,7 +22,8 @@ from hub.channels import ANY, ASSIGNEE, PERMISSIONS, Key, Wish
 from hub.socket import replies, requests
 from hub.socket.codes import RECONNECT
 from hub.socket.codes import CloseCode as CloseCode
-from hub.socket.limits import Bucket, Holding, Quotas
+from hub.socket.limits import FILTER_TOKENS, Bucket, Holding, Quotas
+from hub.wishes import Wrong, require_filter
 
 AUTH_SECONDS: Final = 5.0
 
@@ -133,7 +134,7 @@ class Protocol:
         if self.state is State.CLOSED:
             return []
         request, wait = requests.parse(frame), self._bucket.take(self._seconds())
-        if wait:
+        if wait and not isinstance(request, requests.Malformed | requests.TooBig):
             return self._slowed(request, wait)
         match request:
             case requests.Malformed(reason):
@@ -263,8 +264,20 @@ class Protocol:
         if not principal.allows(permission):
             return [self._refuse(request, _lacks(permission))]
         key = Key(principal.organization_id, request.channel, request.id)
-        problem = self._holding and self._holding.refusal(key, request.wish.condition)
-        return [self._refuse(request, problem)] if problem else [CheckResource(key, request)]
+        condition, holding = request.wish.condition, self._holding
+        problem = None if holding is None else holding.refusal(key, condition)
+        if problem is None and condition is not None and holding is not None and not holding.knows(condition):
+            problem = self._fault_of(condition)
+        return [CheckResource(key, request)] if problem is None else [self._refuse(request, problem)]
+
+    def _fault_of(self, condition: str) -> Problem | None:
+        """What is wrong with a filter; to find out costs time, and so tokens."""
+        self._bucket.spend(FILTER_TOKENS)
+        try:
+            require_filter(condition)
+        except Wrong as wrong:
+            return wrong.problem
+        return None
 
     def _unsubscribe(self, key: Key, reply_to: str | None) -> Outputs:
         outputs: Outputs = [Unlisten(key)] if self._holding is not None and key in self._holding else []

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from hub.socket.limits import Limits
 from tests.integration.hubs import Client, Hub
 from tests.integration.listening import listening
 from tests.integration.streaming import Sent, refused, streaming
@@ -179,3 +180,21 @@ async def test_a_channel_of_something_of_others_is_not_there(hub: Hub, admin: Cl
         mine = await stranger.workflow()
         (sent,) = await source.take(1)
     assert sent.data["data"]["workflow_id"] == mine["id"]
+
+
+async def test_the_channels_and_the_filter_of_a_stream_count_and_a_refusal_holds_nothing(
+    admin: Client, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(connections=1, organization_subscriptions=2, organization_filters=0)
+    monkeypatch.setattr(hub.services.streams.quotas, "limits", limits)
+    for query, said in (
+        ({"channel": ["events", "system", "webhook:*"]}, "2 subscriptions"),
+        ({"channel": "events", "filter": "data.x == 1"}, "0 different filters"),
+        ({"filter": "data.x == 1"}, "0 different filters"),
+    ):
+        answer = await refused(admin, **query)
+        assert (answer.status, answer.codes) == (429, {"RATE_LIMIT_EXCEEDED"})
+        assert said in answer.errors[0]["message"]
+        assert answer.headers["Retry-After"] == "10"
+    async with streaming(admin, channel=["events", "system"], since=0) as source:
+        assert (await source.take(1))[0].data["channel"] == "events"

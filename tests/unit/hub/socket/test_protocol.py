@@ -377,6 +377,30 @@ class TestSubscribing:
             f"execution:{ID}",
         ]
 
+    @pytest.mark.parametrize(
+        "filter", ["", "data.", "1", "nobody == 1", "data.x.matches('a')", " " * 512 + "true"], ids=repr
+    )
+    def test_a_filter_that_is_no_condition_is_refused(self, filter: str) -> None:
+        for frame, field in (
+            (wish(filter=filter), "filter"),
+            (text("subscribe", channels=[{"channel": "events", "filter": filter}]), "channels[0].filter"),
+        ):
+            (error,) = opened().received(frame)
+            assert (said(error)["code"], said(error)["field"]) == ("VALIDATION_ERROR", field)
+
+    def test_nobody_has_a_filter_compiled_who_may_not_subscribe(self) -> None:
+        frame = wish(filter="data.")
+        assert refused(protocol().received(frame)) == "AUTHENTICATION_ERROR"
+        assert refused(opened("event.read").received(frame)) == "AUTHORIZATION_ERROR"
+
+    def test_a_filter_that_is_new_to_the_organization_counts_as_several_messages(self) -> None:
+        made = protocol(message_burst=10, messages_per_second=1)
+        made.credentials_checked(None, principal(), 0)
+        subscribed(made, wish(filter="true"))
+        subscribed(made, wish(OTHER, filter="true"))
+        assert isinstance(made.received(wish(OTHER, filter="false"))[0], CheckResource)
+        assert refused(made.received(text("ping"))) == "RATE_LIMIT_EXCEEDED"
+
     def test_a_filter_and_a_mode_go_with_the_subscription_and_survive_a_renewal(self) -> None:
         made = protocol(filters=1)
         made.credentials_checked(None, principal(), 0)
@@ -459,6 +483,11 @@ class TestLimits:
             "retry_after_ms": 375,
         }
         assert close == Close(4429, "too many messages")
+
+    def test_what_is_no_message_closes_whatever_came_before(self) -> None:
+        made = protocol(message_burst=1)
+        made.received(text("ping"))
+        assert made.received("{") == [Close(4400, "not JSON")]
 
     def test_who_does_not_say_who_it_is_may_not_flood_either(self) -> None:
         made = protocol(message_burst=1)
