@@ -60,6 +60,11 @@ class Key(NamedTuple):
         return id is not None and self.id in (ANY, id)
 
 
+def needs_check(key: Key) -> bool:
+    """The channels of one thing; `*`, `events` and those of an assignee are the organization's by themselves."""
+    return key.id != ANY and not key.id.startswith(ASSIGNEE)
+
+
 class Union:
     """Several channels of an organization as one: what is on more than one of them is on the first alone, so that
     one position says how far all of them were sent."""

@@ -46,8 +46,8 @@ _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def require_condition(text: str) -> None:
-    """Raises `ExpressionError` for what does not parse, cannot be true or false, or may cost too much. This itself may
-    take 3 milliseconds."""
+    """Raises `ExpressionError` for what does not parse, cannot be true or false, or may cost too much. May take some
+    milliseconds itself."""
     if len(text) > MOST_CHARACTERS:
         raise ExpressionError(f"the condition is longer than {MOST_CHARACTERS} characters")
     if (refused := _REFUSED.search(text)) is not None:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from executor.domain.errors import Code, Invalid, NotFound, Problem
 from hub.auth.principal import Principal
-from hub.channels import PERMISSIONS, Key, Union, Wish
+from hub.channels import PERMISSIONS, Key, Union, Wish, needs_check
 from hub.errors import Forbidden
 from hub.lookups import is_there
 from hub.messages import Channel, message_types
 from hub.operation import Call, NoBody
 from hub.patterns import wanted_types
-from hub.socket.protocol import needs_check
 from hub.wishes import Wrong, named, require_filter
 
 if TYPE_CHECKING:

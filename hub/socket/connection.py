@@ -16,14 +16,26 @@ import structlog
 from executor.domain.errors import Unavailable
 from executor.ports import Clock, EventLog
 from hub.auth.principal import Principal
-from hub.channels import Key
+from hub.channels import Key, needs_check
 from hub.feed import Feed, Subscription
 from hub.messages import Channel
 from hub.replayed import ReplayChannels
 from hub.socket import protocol, requests
+from hub.socket.codes import CloseCode
 from hub.socket.limits import Quotas
 from hub.socket.lines import Line
-from hub.socket.protocol import CloseCode, Output, Outputs, Protocol
+from hub.socket.outputs import (
+    CheckCredentials,
+    CheckResource,
+    Close,
+    Listen,
+    Output,
+    Outputs,
+    ReportPosition,
+    Send,
+    Unlisten,
+)
+from hub.socket.protocol import Protocol
 
 _RETRY_MS: Final = 1000
 _logger = structlog.get_logger(__name__)
@@ -142,7 +154,7 @@ class Connection:
     def _take(self, outputs: Outputs) -> None:
         """Does what the protocol says, up to where somebody has to be asked; from there on by a task."""
         for index, output in enumerate(outputs):
-            if isinstance(output, protocol.CheckCredentials | protocol.CheckResource):
+            if isinstance(output, CheckCredentials | CheckResource):
                 self._line.listen(is_listening=False)
                 self._answering = asyncio.create_task(self._answer(outputs[index:]), name=f"socket {self.id}")
                 return
@@ -165,9 +177,9 @@ class Connection:
 
     async def _ask_or_do(self, output: Output) -> None:
         match output:
-            case protocol.CheckCredentials(token, request):
+            case CheckCredentials(token, request):
                 await self._check_credentials(token, request)
-            case protocol.CheckResource(key):
+            case CheckResource(key):
                 await self._check_resource(output, key)
             case _:
                 self._do_one(output)
@@ -182,14 +194,14 @@ class Connection:
         if self._protocol.state is protocol.State.OPEN:
             self._stop_timer()
 
-    async def _check_resource(self, check: protocol.CheckResource, key: Key) -> None:
+    async def _check_resource(self, check: CheckResource, key: Key) -> None:
         is_there, is_lost, since = True, False, check.request.since
         begins = None
         try:
             if key.channel is Channel.REPLAY:
                 begins = await self._doors.replays.begins(key)
                 is_there = begins is not None
-            elif protocol.needs_check(key):
+            elif needs_check(key):
                 is_there = await self._doors.exists(str(key.channel), key.id, key.organization_id)
             if since is not None and since > self._doors.log.head:
                 # The client may have it from another process, which is ahead of this one.
@@ -209,19 +221,19 @@ class Connection:
     def _do_one(self, output: Output) -> None:
         """Does what needs no waiting."""
         match output:
-            case protocol.Send(message):
+            case Send(message):
                 self._line.send(message)
-            case protocol.Listen():
+            case Listen():
                 self._subscriptions[output.key] = self._subscribed(output)
-            case protocol.Unlisten(key):
+            case Unlisten(key):
                 self._doors.feed.unsubscribe(self._subscriptions.pop(key))
-            case protocol.ReportPosition(reply_to):
+            case ReportPosition(reply_to):
                 self._do(self._protocol.pong(reply_to, self._position))
-            case protocol.Close(code, reason):
+            case Close(code, reason):
                 self._end()
                 self._line.close(code, reason)
 
-    def _subscribed(self, to: protocol.Listen) -> Subscription:
+    def _subscribed(self, to: Listen) -> Subscription:
         line, doors = self._line, self._doors
         if to.key.channel is Channel.REPLAY:
             return doors.replays.subscribe(to.key, line.sink, after=to.after, wish=to.wish, form=line.form)

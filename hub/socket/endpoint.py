@@ -13,9 +13,9 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from executor.ports import Recorded
+from hub.socket.codes import CloseCode
 from hub.socket.connection import Connection, Doors
 from hub.socket.lines import FramedLine, Line, PlainLine
-from hub.socket.protocol import CloseCode
 from hub.socket.transport import CLOSE_SECONDS, EXTENSION
 
 _GOING_DOWN: Final = "the hub is going down"

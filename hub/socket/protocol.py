@@ -13,70 +13,28 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from executor.domain.errors import Code, Problem
 from executor.domain.values import Instant
 from hub.auth.principal import Principal
-from hub.channels import ANY, ASSIGNEE, PERMISSIONS, Key, Wish
+from hub.channels import PERMISSIONS, Key
 from hub.socket import replies, requests
-from hub.socket.codes import RECONNECT
-from hub.socket.codes import CloseCode as CloseCode
+from hub.socket.codes import RECONNECT, CloseCode
 from hub.socket.limits import FILTER_TOKENS, Bucket, Holding, Quotas
+from hub.socket.outputs import (
+    CheckCredentials,
+    CheckResource,
+    Close,
+    Listen,
+    Outputs,
+    ReportPosition,
+    Send,
+    Unlisten,
+)
 from hub.wishes import Wrong, require_filter
 
 AUTH_SECONDS: Final = 5.0
-
-
-class Send(NamedTuple):
-    message: bytes
-
-
-class Close(NamedTuple):
-    """After all that was sent before it."""
-
-    code: int
-    reason: str
-
-
-class CheckCredentials(NamedTuple):
-    """`request` is null where the credentials came with the handshake. The token is shown nowhere."""
-
-    token: str
-    request: requests.Authenticate | None
-
-    def __repr__(self) -> str:
-        return "CheckCredentials(…)"
-
-
-class CheckResource(NamedTuple):
-    """Whether the resource of the channel is there and its organization's."""
-
-    key: Key
-    request: requests.Subscribe
-
-
-class Listen(NamedTuple):
-    """`is_lost` says that some of what the channel had after that position was archived."""
-
-    key: Key
-    after: int
-    wish: Wish
-    is_lost: bool = False
-
-
-class Unlisten(NamedTuple):
-    key: Key
-
-
-class ReportPosition(NamedTuple):
-    """To be answered by `pong` with the position through which all channels were handed over."""
-
-    reply_to: str | None
-
-
-Output = Send | Close | CheckCredentials | CheckResource | Listen | Unlisten | ReportPosition
-Outputs = list[Output]
 
 
 class State(Enum):
@@ -326,11 +284,6 @@ class Protocol:
 
     def _send(self, reply: replies.Reply) -> Send:
         return Send(replies.encode(reply, self._new_id(), self._now()))
-
-
-def needs_check(key: Key) -> bool:
-    """The channels of one thing; `*`, `events` and those of an assignee are the organization's by themselves."""
-    return key.id != ANY and not key.id.startswith(ASSIGNEE)
 
 
 def _lacks(permission: str) -> Problem:

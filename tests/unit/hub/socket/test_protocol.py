@@ -12,24 +12,22 @@ from hypothesis import strategies as st
 from executor.domain.values import Instant
 from hub.auth.permissions import PERMISSIONS
 from hub.auth.principal import Principal
-from hub.channels import ALL, Key, Wish
+from hub.channels import ALL, Key, Wish, needs_check
 from hub.messages import Channel
+from hub.socket.codes import CloseCode
 from hub.socket.limits import Limits, Quotas
-from hub.socket.protocol import (
+from hub.socket.outputs import (
     CheckCredentials,
     CheckResource,
     Close,
-    CloseCode,
     Listen,
     Output,
     Outputs,
-    Protocol,
     ReportPosition,
     Send,
-    State,
     Unlisten,
-    needs_check,
 )
+from hub.socket.protocol import Protocol, State
 from hub.socket.requests import Authenticate
 
 ID, OTHER = "01HQNZ2G5XKJ8P7M9N6V3R4T5W", "01HQNZ2G5XKJ8P7M9N6V3R4T5X"
