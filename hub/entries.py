@@ -9,7 +9,6 @@ from itertools import islice
 from time import perf_counter
 from typing import Final, NamedTuple
 
-import msgspec
 import structlog
 
 from executor.ports import Recorded
@@ -105,8 +104,8 @@ class Entry:
             if form is Form.SERVER_SENT:
                 return server_sent(self.recorded)
             text = message(self.recorded, channel)
-        except msgspec.DecodeError as error:
-            _logger.error("feed.unreadable", position=self.recorded.position, error=str(error))
+        except Exception as error:  # Whatever it is: all others on the channel are to get their messages.
+            _logger.error("feed.unreadable", position=self.recorded.position, error=repr(error))
             return None
         if text is None or form is Form.MESSAGE:
             return text
@@ -117,8 +116,8 @@ def entry_of(recorded: Recorded) -> Entry:
     """With the channels that it is on; on none where its data cannot be read."""
     try:
         return Entry(recorded, tuple(keys_of(recorded)))
-    except msgspec.DecodeError as error:
-        _logger.error("feed.unreadable", position=recorded.position, error=str(error))
+    except Exception as error:  # Whatever it is: the feed would come to this event again and again.
+        _logger.error("feed.unreadable", position=recorded.position, error=repr(error))
         return Entry(recorded)
 
 

@@ -247,7 +247,7 @@ class Feed:
             subscription.page = min(_next_page(subscription.page, size), largest)
             if not wish.is_latest or through >= self.position or subscription.is_closed:
                 return batch, through
-            kept, after = latest(kept), through
+            kept, after = latest([entry for entry in kept if entry.is_wanted(wish)]), through
             if len(kept) >= _MOST_CONFLATED or batch.size >= PAGE_BYTES:
                 return batch, through
 
@@ -274,8 +274,7 @@ class Feed:
         self._ring.extend(entries)
         by_key: dict[Key, list[Entry]] = {}
         for entry in entries:
-            for call in self._watchers.get(entry.recorded.type, ()):
-                call(entry.recorded)
+            self._tell_watchers(entry.recorded)
             for key in entry.keys:
                 if key in self._live:
                     by_key.setdefault(key, []).append(entry)
@@ -288,6 +287,13 @@ class Feed:
                     yield
         self.cast = self.position
         self.meter.dispatched([entry.recorded.time for entry in entries], time.time())
+
+    def _tell_watchers(self, recorded: Recorded) -> None:
+        for call in self._watchers.get(recorded.type, ()):
+            try:
+                call(recorded)
+            except Exception:  # All others still have the slice to get.
+                _logger.exception("feed.watcher_broke")
 
     def _cast(self, key: Key, entries: Sequence[Entry], before: int) -> Iterator[int]:
         """Hands a channel's news to its subscribers, one buffer for all who want the same; yields each's bytes."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -345,6 +345,77 @@ async def test_data_that_cannot_be_read_stops_nobody(world: World) -> None:
     await reader.take()
     assert positions(reader.got) == [2]
     assert world.feed.position == 2
+
+
+async def test_the_latest_from_the_log_is_the_latest_of_what_is_wanted(world: World) -> None:
+    """What is not wanted does not take the place of what is, over however many pages."""
+    await world.author.write(line("wanted"))
+    await world.author.write(*(line("other") for _ in range(40)))
+    world.start_anew()
+    reader = Reader(world.feed)
+    wish = Wish(condition="data.message == 'wanted'", is_latest=True)
+    subscription = world.feed.subscribe(key(), reader.outbox, after=0, wish=wish)
+    await reader.take()
+    assert subscription.is_live
+    assert positions(reader.got) == [1]
+
+
+async def test_a_watcher_that_breaks_harms_nobody(world: World) -> None:
+    def broken(recorded: Recorded) -> None:
+        raise RuntimeError("broken")
+
+    seen: list[int] = []
+    world.feed.watch("log.written", broken)
+    world.feed.watch("log.written", lambda recorded: seen.append(recorded.position))
+    reader = Reader(world.feed)
+    reader.subscribe(key(), 0)
+    async with world.following():
+        await world.author.write(line("1"))
+        await world.author.write(line("2"))
+        await world.dispatched()
+        await reader.take()
+    assert positions(reader.got) == seen == [1, 2]
+
+
+async def test_a_message_that_cannot_be_made_is_left_out_and_harms_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(recorded: Recorded, channel: Channel) -> bytes | None:
+        if recorded.position == 2 and channel is Channel.WORKFLOW:
+            raise KeyError("broken")
+        return message(recorded, channel)
+
+    monkeypatch.setattr(hub.entries, "message", made)
+    reader = Reader(world.feed)
+    for wanted in (key(Channel.WORKFLOW, WORKFLOW), key(), EVENTS):
+        reader.subscribe(wanted, 0)
+    async with world.following():
+        for n in range(3):
+            await world.author.write(line(str(n)))
+        await world.dispatched()
+        await reader.take()
+    assert sorted(positions(reader.got)) == [1, 1, 1, 2, 2, 3, 3, 3]
+
+
+async def test_an_event_whose_channels_cannot_be_told_does_not_hold_up_the_feed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys_of = hub.entries.keys_of
+
+    def broken(recorded: Recorded) -> Iterator[Key]:
+        if recorded.position == 1:
+            raise KeyError("broken")
+        return keys_of(recorded)
+
+    monkeypatch.setattr(hub.entries, "keys_of", broken)
+    reader = Reader(world.feed)
+    reader.subscribe(key(), 0)
+    async with world.following():
+        await world.author.write(line("1"))
+        await world.author.write(line("2"))
+        await world.dispatched()
+        await reader.take()
+    assert positions(reader.got) == [2]
 
 
 async def test_who_watches_a_type_sees_it_of_every_organization(world: World) -> None:
