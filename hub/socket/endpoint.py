@@ -83,8 +83,8 @@ class Sockets:
         except WebSocketDisconnect:
             return
         if not self._may_come_from(websocket.headers.get("origin")):
-            await websocket.close(CloseCode.FORBIDDEN, "this origin is not allowed")
             self._closed(CloseCode.FORBIDDEN, was_welcomed=False)
+            await websocket.close(CloseCode.FORBIDDEN, "this origin is not allowed")
             return
         connection = Connection(self._doors, self._gone)
         self._open.add(connection)

@@ -89,13 +89,16 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(world: World, allowed_origins: tuple[str, ...] = (), limits: Limits = LIMITS) -> AsyncIterator[Hub]:
-    """While it is open the feed follows the log. At the end nothing may be left of any connection."""
+async def served(
+    world: World, allowed_origins: tuple[str, ...] = (), limits: Limits = LIMITS, *, ws: Any = Transport
+) -> AsyncIterator[Hub]:
+    """While it is open the feed follows the log. At the end nothing may be left of any connection. `ws` is uvicorn's:
+    with another one than ours the app takes its plain way."""
     hub = Hub(world, allowed_origins, Quotas(limits))
     app = Starlette(routes=[WebSocketRoute("/ws", hub.sockets.serve)])
     config = uvicorn.Config(
         app,
-        ws=Transport,
+        ws=ws,
         ws_ping_interval=None,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,
