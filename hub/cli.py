@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import data, events, keys, migrate, organizations, projections, retention, roles
+from hub.commands import data, events, keys, migrate, organizations, projections, retention, roles, tail
 from hub.commands.options import DataDir, Host, Port, settings_from
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(roles.app)
 app.add_typer(migrate.app)
 app.add_typer(data.app)
+app.add_typer(tail.app)
 app.add_typer(events.app, name="events")
 app.add_typer(keys.app, name="keys")
 app.add_typer(organizations.app, name="organizations")

@@ -204,9 +204,10 @@ def _understood(request: Request, answer: _Answer, *, is_repeated: bool) -> Enve
         kind, request_id = error_of(answer.status), envelope.metadata.request_id
         error = kind(answer.status, problems, envelope.message, request_id, least)
     is_under_way = is_repeated and answer.status == 409 and isinstance(error, ApiError) and error.field == _KEY
-    if answer.status in _AGAIN or is_under_way:
-        is_lost = answer.status in (502, 504)
-        raise _Retry(error, least or 0.0, is_lost=is_lost)
+    # A hub says what failed; a server that breaks off in the middle, such as at its end, does not.
+    is_broken_off = isinstance(error, NoEnvelope) and answer.status >= 500
+    if answer.status in _AGAIN or is_under_way or is_broken_off:
+        raise _Retry(error, least or 0.0, is_lost=is_broken_off or answer.status in (502, 504))
     raise error
 
 

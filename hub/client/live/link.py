@@ -35,7 +35,7 @@ LINGER_SECONDS: Final = 5.0
 """How long a socket stays open that nobody wants anything of."""
 _LOUD: Final = 3
 """So many failures in a row are a warning."""
-_STEADY_SECONDS: Final = 5.0
+_STEADY_SECONDS: Final = 1.0
 """A connection that held so long ends a row of failures."""
 _MOST_SUBSCRIPTIONS: Final = 1000
 _NEVER: Final = frozenset({400, 401, 403, 404, 405, 410, 426})

@@ -24,6 +24,7 @@ from tests.unit.hub.client.scripted import CUT, Say, failure, scripted, success
 
 KEY = "sk_test_" + "k" * 32
 BUSY = failure(503, "SERVICE_UNAVAILABLE")
+BROKEN = Say(500, b"Internal Server Error")
 WORKFLOW = {"id": "w1", "name": "w", "status": "draft", "what_later_versions_say": 1}
 
 
@@ -36,7 +37,7 @@ def client(url: str, api_key: Any = KEY, **options: Any) -> WorkflowClient:
     return WorkflowClient(url, api_key, chance=at_once, **options)
 
 
-@pytest.mark.parametrize("trouble", [CUT, BUSY, failure(502, "X"), failure(504, "X"), failure(429, "RATE")])
+@pytest.mark.parametrize("trouble", [CUT, BUSY, failure(502, "X"), failure(504, "X"), failure(429, "RATE"), BROKEN])
 async def test_a_post_is_tried_again_under_one_key(trouble: Say) -> None:
     async with scripted(trouble, trouble, success(WORKFLOW)) as hub, client(hub.url) as runcast:
         assert (await runcast.workflows.create({"name": "w"})).id == "w1"
