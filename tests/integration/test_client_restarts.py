@@ -68,6 +68,9 @@ class Tail:
         self.process = process
         self.positions: list[int] = []
 
+    async def has_begun(self) -> bool:
+        return bool(self.positions)
+
     async def run(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
@@ -168,6 +171,7 @@ async def test_every_sequence_is_the_log_s_whatever_happens_to_the_hub(
             running = [asyncio.create_task(runs.run()) for _ in range(8)]
             tasks = [*following, *running]
             assert LIVES[0] is not None
+            await until(tail.has_begun)
             await lived(hub, http, LIVES[0])
         try:
             for number in LIVES[1:]:

@@ -35,10 +35,12 @@ class Phase(Enum):
 
 
 class Course:
-    """`position` and `epoch` are where it is resumed; None for the head."""
+    """`position` and `epoch` are where it is resumed; None for the head. `heard` is the last message's position, or
+    where it was granted: what is not after that is a repeat."""
 
     def __init__(self, wish: Wish, position: int | None = None, epoch: str | None = None) -> None:
         self.wish, self.position, self.epoch = wish, position, epoch
+        self.heard = -1
         self.phase = Phase.WAITING
         self.request_id = ""
         self.was_granted = False
@@ -46,6 +48,7 @@ class Course:
     def passed(self, message: Message) -> None:
         """The message was handed on."""
         if message.position is not None:
+            self.heard = max(self.heard, message.position)
             self.position = max(self.position or 0, message.position)
 
 
@@ -172,7 +175,7 @@ class Protocol:
             course = next((each for each in self._courses.values() if _is_of(each.wish, kind)), None)
         if course is None or course.phase is not Phase.LIVE:
             return []
-        if message.position is not None and course.position is not None and message.position <= course.position:
+        if message.position is not None and message.position <= course.heard:
             return []
         return [Deliver(course, message)]
 
@@ -192,6 +195,7 @@ class Protocol:
         gap = self._gap(course, message) if message.data.get("recovered") is False else None
         course.phase, course.was_granted = Phase.LIVE, True
         course.position, course.epoch = message.data.get("position"), self.epoch
+        course.heard = -1 if course.position is None else course.position
         return [Granted(course, gap)]
 
     def _gap(self, course: Course, subscribed: Message) -> Message:
