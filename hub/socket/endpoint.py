@@ -91,7 +91,9 @@ class Sockets:
         most = self._doors.quotas.limits.unsent_bytes
         transport = websocket.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:
-            self._begin(connection, FramedLine(transport, self._doors.feed, connection, most), token)
+            framed = FramedLine(transport, self._doors.feed, connection, most)
+            self._begin(connection, framed, token)
+            framed.begin()
             return
         line = PlainLine(websocket, self._doors.feed, connection, most)
         self._begin(connection, line, token)

@@ -99,6 +99,11 @@ class FramedLine:
         # What is offered or read at once is at most as much again.
         self._write = transport.take(self, max_bytes // 2)
 
+    def begin(self) -> None:
+        """To be called once its speaker knows of it: what came since the handshake is heard first."""
+        self._transport.begin()
+        self._transport.listen(is_listening=self._is_listening and not self._is_full)
+
     # for the feed
 
     @property
@@ -152,11 +157,12 @@ class FramedLine:
             self._reading.cancel()
 
     def check(self, now: float) -> None:
-        """While something is unsent TCP finds out by itself; one that does not read is not dead."""
+        """While something is unsent TCP finds out by itself; one that does not read is not dead. While it is not
+        listened to, its answer would not be heard."""
         silent = now - self._transport.heard_at
         if self._pinged_at is not None and self._transport.heard_at >= self._pinged_at:
             self._pinged_at = None
-        if silent < PING_SECONDS or self._transport.unsent_bytes:
+        if silent < PING_SECONDS or self._transport.unsent_bytes or not self._is_listening:
             return
         if self._pinged_at is None:
             self._pinged_at = now

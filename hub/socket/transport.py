@@ -89,12 +89,16 @@ class Transport(WebSocketsSansIOProtocol):
             # What the kernel has not sent yet could no longer be left out, and is not seen to be late.
             peer = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_IN_KERNEL)
-        self.listen(is_listening=True)
+        self._came = came
         if self.disconnected:
             self.loop.call_soon(self._lose)
+        return self.transport.write
+
+    def begin(self) -> None:
+        """Hands on what came before it was taken; to be called once. What comes next waits for `listen`."""
+        came: asyncio.Queue[Any] = self.__dict__.pop("_came")
         while not came.empty():
             self._hand_on(came.get_nowait())
-        return self.transport.write
 
     # what its receiver may do
 
@@ -141,8 +145,16 @@ class Transport(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         self.heard_at = self.loop.time()
         super().data_received(data)
-        if self._is_taken and self.transport.is_closing() and self.close_timer is None:
-            # The last words may wait behind what the client does not read.
+        if self.transport.is_closing():
+            self._cut_off_soon()
+
+    def eof_received(self) -> None:
+        """Half a connection is none: it closes once all is sent."""
+        self._cut_off_soon()
+
+    def _cut_off_soon(self) -> None:
+        """The last words may wait behind what the client does not read."""
+        if self._is_taken and self.close_timer is None:
             self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def send_receive_event_to_app(self) -> None:
@@ -165,9 +177,22 @@ class Transport(WebSocketsSansIOProtocol):
         self._receiver.received(text)
 
     def handle_cont(self, event: Frame) -> None:
-        self.frames.append(bytes(event.data))
+        if event.data:  # Of empty ones there may be any number.
+            self.frames.append(bytes(event.data))
         if event.fin:
             self.send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        """After our close there are no answers: whoever does not read would be owed more and more of them."""
+        answer = b"".join(self.conn.data_to_send())
+        if not self.close_sent:
+            self.transport.write(answer)
+
+    def shutdown(self) -> None:
+        """The server goes. uvicorn's fails where the client is closing at that moment."""
+        with contextlib.suppress(InvalidState):
+            super().shutdown()
+        self.transport.close()
 
     def pause_writing(self) -> None:
         if self._receiver is None:

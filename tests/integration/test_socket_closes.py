@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from websockets.typing import Origin
 
 from hub.socket.transport import Transport
 from tests.unit.hub.socket.casting import opened, until
-from tests.unit.hub.socket.serving import Hub, closed, served, welcomed
+from tests.unit.hub.socket.serving import Hub, by_uvicorn, closed, served, welcomed
 
 
 @pytest.fixture(params=[Transport, "websockets-sansio"], ids=["ours", "plain"])
 async def hub(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Hub]:
-    async with opened(tmp_path) as world, served(world, ("https://ours.example",), ws=request.param) as hub:
+    async with (
+        opened(tmp_path) as world,
+        served(world, ("https://ours.example",), by=partial(by_uvicorn, ws=request.param)) as hub,
+    ):
         yield hub
 
 

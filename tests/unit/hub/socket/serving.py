@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
 from executor.domain.values import Instant
@@ -88,14 +90,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+Serving = Callable[[ASGIApp, socket.socket], AbstractAsyncContextManager[None]]
+"""A server of an app on a listening socket, ready while it is open."""
+
+
 @contextlib.asynccontextmanager
-async def served(
-    world: World, allowed_origins: tuple[str, ...] = (), limits: Limits = LIMITS, *, ws: Any = Transport
-) -> AsyncIterator[Hub]:
-    """While it is open the feed follows the log. At the end nothing may be left of any connection. `ws` is uvicorn's:
-    with another one than ours the app takes its plain way."""
-    hub = Hub(world, allowed_origins, Quotas(limits))
-    app = Starlette(routes=[WebSocketRoute("/ws", hub.sockets.serve)])
+async def by_uvicorn(app: ASGIApp, listener: socket.socket, ws: Any = Transport) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
         ws=ws,
@@ -106,20 +106,32 @@ async def served(
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@contextlib.asynccontextmanager
+async def served(
+    world: World, allowed_origins: tuple[str, ...] = (), limits: Limits = LIMITS, by: Serving = by_uvicorn
+) -> AsyncIterator[Hub]:
+    """While it is open the feed follows the log. At the end nothing may be left of any connection."""
+    hub = Hub(world, allowed_origins, Quotas(limits))
+    app = Starlette(routes=[WebSocketRoute("/ws", hub.sockets.serve)])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         hub.url = f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
         looking_after = asyncio.create_task(hub.sockets.run())
         try:
-            await until(lambda: server.started)
-            async with world.following():
+            async with by(app, listener), world.following():
                 yield hub
                 await until(lambda: hub.sockets.connection_count == 0)
         finally:
-            server.should_exit = True
-            await serving
             looking_after.cancel()
     assert world.feed.live_count == 0
     assert hub.quotas.is_empty
