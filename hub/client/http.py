@@ -141,6 +141,8 @@ class Http:
                 allow_redirects=False,
             ) as answer:
                 return _Answer(str(answer.url.with_query(None)), answer.status, answer.headers, await answer.read())
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError):
+            raise Unreachable(f"{self.api}: its certificate cannot be trusted, or it does not speak TLS") from None
         except aiohttp.ClientConnectorError as error:
             raise _Retry(Unreachable(f"{self.api} cannot be reached: {error.os_error}")) from None
         except TimeoutError:

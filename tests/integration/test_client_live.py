@@ -65,6 +65,11 @@ async def test_a_run_is_waited_for(runcast: WorkflowClient) -> None:
 
 async def test_a_run_that_does_not_end_in_time_says_so_and_goes_on(runcast: WorkflowClient) -> None:
     execution = await runcast.workflows.execute(await created(runcast, WAITING))
+
+    async def is_running() -> bool:
+        return (await runcast.executions.get(execution.id)).status == "running"
+
+    await until(is_running)
     with pytest.raises(CompletionTimeout, match=r"is running after 0\.5 seconds; it was not cancelled") as error:
         await runcast.executions.wait_for_completion(execution.id, timeout=0.5)
     assert (error.value.execution_id, error.value.status) == (execution.id, "running")

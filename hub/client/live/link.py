@@ -10,7 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from hub.client.backoff import LATER, SOON, Backoff, Chance
 from hub.client.credentials import Credentials
 from hub.client.errors import ClientClosed, NoSocket, SocketStopped, SubscriptionRefused
-from hub.client.live.codes import ABNORMAL, After, after
+from hub.client.live.codes import ABNORMAL, After, End, after, end_of
 from hub.client.live.inbox import Ended, Inbox
 from hub.client.live.message import Wish
 from hub.client.live.outgoing import Outgoing
@@ -38,22 +38,15 @@ _LOUD: Final = 3
 _STEADY_SECONDS: Final = 1.0
 """A connection that held so long ends a row of failures."""
 _MOST_SUBSCRIPTIONS: Final = 1000
-_NEVER: Final = frozenset({400, 401, 403, 404, 405, 410, 426})
-"""Statuses of an address that has no socket, where it never had one."""
+_PASSING: Final = frozenset({408, 425, 429})
+"""Statuses that may be another next time, as those from 500 on; any other is of an address that has no socket, where
+it never had one."""
 _logger = logging.getLogger(__name__)
 
 Connect = Callable[[str], Awaitable[ClientConnection]]
 """From a token to an open connection. Raises `OSError`, `TimeoutError`, `InvalidHandshake`."""
 Lifetime = Callable[[], Awaitable[float | None]]
 """How many seconds the credentials at hand hold; None for long."""
-
-
-class End(NamedTuple):
-    """How a connection ended: its close code, and what the hub said before."""
-
-    code: int
-    reason: str
-    closing: Closing | None = None
 
 
 class Link:
@@ -147,7 +140,7 @@ class Link:
             if isinstance(error, ssl.SSLError):
                 raise NoSocket(f"the hub's certificate cannot be trusted: {error.verify_message}") from None
             status = error.response.status_code
-            if status in _NEVER and not self._was_open:
+            if status < 500 and status not in _PASSING and not self._was_open:
                 raise NoSocket(f"there is no socket of a hub: its address answered {status}") from None
             return End(1013 if status in (429, 503) else ABNORMAL, f"the handshake was answered by {status}")
         except (OSError, TimeoutError, InvalidHandshake, aiohttp.ClientError) as error:
@@ -194,7 +187,7 @@ class Link:
                         closing = output
                     await self._do(output, len(text))
         except ConnectionClosed as closed:
-            return _end_of(closed, closing)
+            return end_of(closed, closing)
 
     def _understood(self, text: bytes) -> list[Output]:
         try:
@@ -207,8 +200,9 @@ class Link:
         match output:
             case Send():
                 self._say([output])
-            case Welcomed():
+            case Welcomed(burst, a_second):
                 self._was_open = True
+                self._outgoing.keep_below(burst, a_second)
             case Granted(course, gap):
                 inbox = self._inboxes[course]
                 if gap is not None:
@@ -296,15 +290,6 @@ class Link:
         for inbox in self._inboxes.values():
             inbox.end(error)
         self._inboxes.clear()
-
-
-def _end_of(closed: ConnectionClosed, closing: Closing | None) -> End:
-    """By what the hub said last; what this side said counts where the hub said nothing."""
-    if closed.rcvd is not None:
-        return End(closed.rcvd.code, closed.rcvd.reason or "closed", closing)
-    if closing is not None:
-        return End(closing.code, closing.reason, closing)
-    return End(ABNORMAL, "it broke") if closed.sent is None else End(closed.sent.code, closed.sent.reason)
 
 
 def _told(error: Exception) -> str:

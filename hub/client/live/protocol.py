@@ -57,7 +57,11 @@ class Send(NamedTuple):
 
 
 class Welcomed(NamedTuple):
-    """The connection is open, and the credentials hold."""
+    """The connection is open, and the credentials hold. The hub may say how many messages it takes at once, and how
+    many in a second."""
+
+    burst: float | None = None
+    a_second: float | None = None
 
 
 class Granted(NamedTuple):
@@ -186,7 +190,9 @@ class Protocol:
             return []
         self.is_open = True
         waiting = [course for course in self._courses.values() if course.phase is Phase.WAITING]
-        return [Welcomed(), *(output for course in waiting for output in self._ask(course))]
+        limits = data.get("limits") or {}
+        welcomed = Welcomed(limits.get("message_burst"), limits.get("messages_per_second"))
+        return [welcomed, *(output for course in waiting for output in self._ask(course))]
 
     def _subscribed(self, message: Message) -> Outputs:
         course = self._asked.pop(str(message.data.get("reply_to")), None)

@@ -55,7 +55,7 @@ class Hub:
     def welcome(self, epoch: str = "log-1") -> list[dict[str, Any]]:
         """What is said to it."""
         first, *rest = self.say("welcome", epoch=epoch, position=100)
-        assert first == Welcomed()
+        assert isinstance(first, Welcomed)
         return said(rest)
 
     def grant(self, request: dict[str, Any], position: int, recovered: bool = True) -> list[Output]:
