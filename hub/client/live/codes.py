@@ -21,6 +21,7 @@ class After(Enum):
 
 ABNORMAL: Final = 1006
 """The connection ended without a close (RFC 6455, section 7.4.1)."""
+TOO_MANY: Final = 4429
 
 _AFTER: Final = {
     1009: After.STOP,
@@ -30,7 +31,7 @@ _AFTER: Final = {
     4403: After.STOP,
     4411: After.RENEW,
     4413: After.LATER,
-    4429: After.LATER,
+    TOO_MANY: After.LATER,
 }
 
 

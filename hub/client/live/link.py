@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from hub.client.backoff import LATER, SOON, Backoff, Chance
 from hub.client.credentials import Credentials
 from hub.client.errors import ClientClosed, NoSocket, SocketStopped, SubscriptionRefused
-from hub.client.live.codes import ABNORMAL, After, End, after, end_of
+from hub.client.live.codes import ABNORMAL, TOO_MANY, After, End, after, end_of
 from hub.client.live.inbox import Ended, Inbox
 from hub.client.live.message import Wish
 from hub.client.live.outgoing import Outgoing
@@ -142,7 +142,7 @@ class Link:
             status = error.response.status_code
             if status < 500 and status not in _PASSING and not self._was_open:
                 raise NoSocket(f"there is no socket of a hub: its address answered {status}") from None
-            return End(1013 if status in (429, 503) else ABNORMAL, f"the handshake was answered by {status}")
+            return End(TOO_MANY if status == 429 else ABNORMAL, f"the handshake was answered by {status}")
         except (OSError, TimeoutError, InvalidHandshake, aiohttp.ClientError) as error:
             return End(ABNORMAL, _told(error))
         began = asyncio.get_running_loop().time()
@@ -192,7 +192,7 @@ class Link:
     def _understood(self, text: bytes) -> list[Output]:
         try:
             return self._protocol.received(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             _logger.warning("a message of the hub cannot be read: %s", error)
             return []
 

@@ -154,7 +154,7 @@ class Protocol:
                 course.phase = Phase.WAITING
 
     def received(self, text: str | bytes) -> Outputs:
-        """Raises `msgspec.DecodeError` for what is no message."""
+        """Raises `msgspec.DecodeError` and `UnicodeDecodeError` for what is no message."""
         message = _decode(text)
         if message.channel is not None:
             return self._cast(message)
