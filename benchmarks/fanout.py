@@ -2,7 +2,7 @@
 
     pip install -e '.[bench]'
     python benchmarks/fanout.py [--sizes 200,1000,5000] [--channels 5000] [--peers runcast,nats,socketio,starlette]
-                                [--rounds 3] [--seconds 1.2] [--directory DIR]
+                                [--rounds 3] [--seconds 1.2] [--most 300000] [--directory DIR]
 
 Every server is a process of its own, with as many connections as the size says, which subscribe to one channel; all
 take turns. Runcast is a whole `runcast up` on a durable SQLite file, with engine, webhooks and all: twenty executions
@@ -14,7 +14,7 @@ message has some 380 bytes, the same for all but for its times.
 A burst is handed over at once; of messages one by one, each when the one before was acknowledged: by Runcast when it
 is on the disk, by NATS with PONG, by the others when their loop has sent it. Deliveries a second count from the first
 append or call until the last byte has reached all; `acknowledged` is when all was on the disk, or read, or sent by
-the loop. There are 1,000 messages, or as many as come to 300,000 deliveries, or fewer that take longer than
+the loop. There are 1,000 messages, or as many as come to `--most` deliveries, or fewer that take longer than
 `--seconds` (a third of it one by one; Runcast and NATS have twice as long, to send as much as each other). The
 figures are medians of the rounds. CPU is the processor's time of the server's process and of the receiver's, which
 only counts frames: where one of them is near the time taken, it is that which limits (NATS may use several
@@ -35,8 +35,9 @@ from rich.table import Table
 from subscribers import Measured, Subscribers, connected, numbers, possible, started, table
 
 LADDER: Final = (3, 10, 30, 100, 300, 1000)
-"""How many messages there may be, and no more than come to `MOST` deliveries."""
+"""How many messages there may be."""
 MOST: Final = 300_000
+"""Deliveries that they come to at most, unless more are asked for."""
 LONGEST: Final = {"burst": 1.0, "one_by_one": 0.3}
 """Of the seconds that are asked for: what takes longer has enough messages."""
 COLUMNS: Final = (
@@ -53,9 +54,9 @@ class Way:
         self.subscribers, self._way, self._channels, self.events = subscribers, way, channels, events
         self.found: list[Measured] = []
 
-    def calibrate(self, seconds: float) -> None:
+    def calibrate(self, seconds: float, most: int) -> None:
         """Finds how many messages take so long, or as many as there may be. It is a warm-up, too."""
-        most, longest = max(LADDER[0], MOST // self.subscribers.count), seconds * LONGEST[self._way]
+        most, longest = max(LADDER[0], most // self.subscribers.count), seconds * LONGEST[self._way]
         for events in sorted({min(events, most) for events in LADDER}):
             self.events = events
             if self._measure().took > longest * self.subscribers.peer.patience:
@@ -89,7 +90,9 @@ class Way:
         ]
 
 
-def one_channel(all: Sequence[Subscribers], sizes: Iterable[int], rounds: int, seconds: float) -> list[Table]:
+def one_channel(
+    all: Sequence[Subscribers], sizes: Iterable[int], rounds: int, seconds: float, most: int = MOST
+) -> list[Table]:
     """A table for each way of sending."""
     tables = {way: table(title, *COLUMNS) for way, title in WAYS.items()}
     for size in sizes:
@@ -97,7 +100,7 @@ def one_channel(all: Sequence[Subscribers], sizes: Iterable[int], rounds: int, s
             for name, made in tables.items():
                 ways = [Way(subscribers, name) for subscribers in all]
                 for way in ways:
-                    way.calibrate(seconds)
+                    way.calibrate(seconds, most)
                 fill(made, ways, rounds)
     return list(tables.values())
 
@@ -129,13 +132,14 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help="which servers")
     parser.add_argument("--rounds", type=int, default=3, help="in which they take turns")
     parser.add_argument("--seconds", type=float, default=1.2, help="after which there are messages enough")
+    parser.add_argument("--most", type=int, default=MOST, help="deliveries of one burst")
     parser.add_argument("--directory", help="where the log is written (default: a temporary directory)")
     arguments = parser.parse_args()
     heed_signals()
     sizes, channels = possible(numbers(arguments.sizes)), possible([arguments.channels])
     meanwhile, tables = Neighbours(), list[Table]()
     with started(chosen(arguments.peers), arguments.directory) as all:
-        tables += one_channel(all, sizes, arguments.rounds, arguments.seconds)
+        tables += one_channel(all, sizes, arguments.rounds, arguments.seconds, arguments.most)
         for count in filter(None, channels):
             tables.append(many_channels(all, count, arguments.rounds))
     tables[-1].caption = f"From append to disk to sockets for Runcast, in memory for the others; {meanwhile}"
