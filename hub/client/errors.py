@@ -115,7 +115,8 @@ class SubscriptionRefused(ClientError):
     """The hub will not serve this channel; other subscriptions go on."""
 
     def __init__(self, channel: str, problem: Problem) -> None:
-        super().__init__(f"{channel}: {problem.code}: {problem.message}")
+        where = "" if problem.field is None else f"{problem.field}: "
+        super().__init__(f"{channel}: {problem.code}: {where}{problem.message}")
         self.channel = channel
         self.code, self.message, self.field = problem.code, problem.message, problem.field
 

@@ -299,3 +299,24 @@ async def test_an_address_without_a_hub_is_said_so() -> None:
     async with scripted(Say(404, b"no")) as server, WorkflowClient(server.url, "key") as client:
         with pytest.raises(NoSocket, match="answered 404"):
             await taken(client.subscribe("events"), 1)
+
+
+async def test_filters_and_the_channels_of_webhooks_and_of_the_system(runcast: WorkflowClient, admin: Client) -> None:
+    wanted = runcast.subscribe("events", filter="data.name.startsWith('wanted')", types="workflow.created")
+    system, hooks = runcast.subscribe("system"), runcast.subscribe("webhook", webhook_id="*")
+    async with wanted, system, hooks:
+        await created(runcast)
+        workflow = await runcast.workflows.create({"name": unique("wanted"), "definition": SMALLEST})
+        (heard,) = await taken(wanted, 1)
+        assert heard.data["data"]["name"] == workflow.name
+        await admin.post("/auth/api-keys", {"name": unique("k"), "role": "read_only"})
+        (notice,) = await taken(system, 1)
+        assert (notice.type, notice.data["event"]) == ("system_notification", "apikey.created")
+        hook = await runcast.webhooks.create({"url": "https://example.com", "events": ["*"]})
+        (event,) = await taken(hooks, 1)
+        assert (event.channel, event.data["type"]) == (f"webhook:{hook.id}", "webhook.created")
+    with pytest.raises(SubscriptionRefused, match="VALIDATION_ERROR: filter: ") as error:
+        await taken(runcast.subscribe("events", filter="this is no condition"), 1)
+    assert error.value.field == "filter"
+    with pytest.raises(SubscriptionRefused):
+        await taken(runcast.subscribe("events", mode="backwards"), 1)

@@ -18,7 +18,7 @@ from hub.client import Message
 from hub.commands.following import _in_words, plain
 from hub.commands.tail import Hub as Named
 from hub.commands.tail import channel_of, hub_of
-from tests.integration.hubs import COMMAND, Client, end, environment, runcast, unique
+from tests.integration.hubs import COMMAND, WAITING, Client, end, environment, runcast, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,8 +41,7 @@ async def tail(client: Client, *arguments: str, out: int) -> AsyncIterator[async
 
 
 async def test_a_pipe_gets_the_messages_as_they_are_and_may_close_when_it_has_enough(admin: Client) -> None:
-    execution_id = await admin.execution((await admin.workflow())["id"])
-    await admin.ended(execution_id)
+    execution_id = await admin.execution((await admin.workflow(WAITING))["id"])
     async with (
         asyncio.timeout(30),
         tail(
@@ -54,8 +53,10 @@ async def test_a_pipe_gets_the_messages_as_they_are_and_may_close_when_it_has_en
         assert (first["type"], first["channel"]) == ("execution_update", f"execution:{execution_id}")
         assert first["data"]["status"] == "queued"
         process.stdout._transport.close()  # type: ignore[attr-defined]
-        process.send_signal(signal.SIGINT)
+        assert (await admin.post(f"/executions/{execution_id}/cancel")).status == 200
         assert await process.wait() == 0
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
 
 
 async def test_a_terminal_gets_lines_and_ctrl_c_is_no_error(admin: Client) -> None:
