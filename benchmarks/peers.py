@@ -199,7 +199,7 @@ def runcast(directory: str | None = None) -> Iterator[Runcast]:
     """A whole hub on a durable SQLite file in `directory`, with everything as `runcast up` has it."""
     environment = {"RUNCAST_BOOTSTRAP_API_KEY": KEY, "RUNCAST_LOG_LEVEL": "error"}
     with (
-        tempfile.TemporaryDirectory(prefix="runcast-bench-", dir=directory) as place,
+        tempfile.TemporaryDirectory(prefix="runcast-bench-", dir=directory, ignore_cleanup_errors=True) as place,
         running(*script("loaded_hub.py"), place, environment=environment) as process,
     ):
         while " listens on " not in (line := process.line()):
