@@ -146,16 +146,17 @@ class Transport(WebSocketsSansIOProtocol):
         self.heard_at = self.loop.time()
         super().data_received(data)
         if self.transport.is_closing():
-            self._cut_off_soon()
+            self._go()
 
     def eof_received(self) -> None:
         """Half a connection is none: it closes once all is sent."""
-        self._cut_off_soon()
+        self._go()
 
-    def _cut_off_soon(self) -> None:
-        """The last words may wait behind what the client does not read."""
-        if self._is_taken and self.close_timer is None:
-            self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+    def _go(self) -> None:
+        """It closes. Nothing more is sent; the last words may wait behind what the client does not read."""
+        if self._is_taken:
+            self.close_timer = self.close_timer or self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+            self._lose()
 
     def send_receive_event_to_app(self) -> None:
         if not self._is_taken:

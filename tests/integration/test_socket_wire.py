@@ -19,11 +19,22 @@ from hub.socket.connection import Connection
 from hub.socket.lines import ANSWER_SECONDS, PING_SECONDS, FramedLine
 from hub.socket.outbox import MAX_UNSENT_BYTES
 from hub.socket.transport import EXTENSION, Transport
-from tests.integration.wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, Wire, closing, frame, text, wired
+from tests.integration.wire import (
+    BROKEN,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    SAYING_PING,
+    TEXT,
+    Wire,
+    closing,
+    frame,
+    text,
+    wired,
+)
 from tests.unit.hub.socket.casting import EXECUTION, key, line, opened, until
 from tests.unit.hub.socket.serving import TOKEN, Hub, by_uvicorn, served
-
-SAYING_PING = b'{"type": "ping"}'
 
 
 @pytest.fixture
@@ -97,33 +108,6 @@ async def test_a_message_of_the_length_where_the_head_grows_arrives(hub: Hub, si
 
 
 # what is no frame of a client
-
-
-BROKEN = {
-    "unmasked": (frame(TEXT, SAYING_PING, is_masked=False), 1002),
-    **{f"reserved bit {bit}": (frame(TEXT, SAYING_PING, reserved=bit), 1002) for bit in (1, 2, 4)},
-    **{f"opcode {opcode}": (frame(opcode), 1002) for opcode in (0x3, 0x7, 0xB, 0xF)},
-    "a long ping": (frame(PING, b"x" * 126), 1002),
-    "a long close": (frame(CLOSE, struct.pack("!H", 1000) + b"x" * 124), 1002),
-    "a ping in fragments": (frame(PING, b"x", fin=False), 1002),
-    "a close in fragments": (frame(CLOSE, fin=False), 1002),
-    "a continuation of nothing": (frame(CONT, SAYING_PING), 1002),
-    "a text within a text": (frame(TEXT, b"{", fin=False) + frame(TEXT, SAYING_PING), 1002),
-    "a close within a text": (frame(TEXT, b"{", fin=False) + closing(1000), 1002),
-    "half a code": (frame(CLOSE, b"\x03"), 1002),
-    **{f"the code {code}": (closing(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000)},
-    "a reason that is no text": (frame(CLOSE, struct.pack("!H", 1000) + b"\xff"), 1007),
-    "bytes that are no text": (frame(TEXT, b'{"type": "\xff"}'), 1007),
-    "bytes that are no text, within others": (frame(TEXT, b"\xff") + frame(TEXT, SAYING_PING), 1007),
-    "half a character": (frame(TEXT, b'"\xc3', fin=False) + frame(CONT, b'"'), 1007),
-    "a surrogate": (frame(TEXT, b'"\xed\xa0\x80"'), 1007),
-    "a binary message": (frame(BINARY, SAYING_PING), 4400),
-    "a binary message in fragments": (frame(BINARY, b"\xff", fin=False) + frame(CONT, b"\xff"), 4400),
-    "too much": (frame(TEXT, b"x" * 65_537), 1009),
-    "too much in fragments": (frame(TEXT, b"x" * 40_000, fin=False) + frame(CONT, b"x" * 40_000, fin=False), 1009),
-    "more than anybody has": (bytes((0x81, 0xFF)) + (2**62).to_bytes(8, "big"), 1009),
-    "a length with a sign": (bytes((0x81, 0xFF)) + (2**63).to_bytes(8, "big"), 1009),
-}
 
 
 @pytest.mark.parametrize(("sent", "code"), BROKEN.values(), ids=BROKEN.keys())
@@ -210,6 +194,20 @@ async def test_who_closes_without_reading_is_cut_off(hub: Hub, monkeypatch: pyte
         await late(hub, wire)
         await wire.send(closing(1000))
         await until(lambda: hub.sockets.connection_count == 0)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(closing(1000), 1000), (frame(CONT), 1002)], ids=["closes", "breaks"])
+async def test_nothing_follows_a_close_that_waits_for_the_client_to_read(hub: Hub, sent: bytes, code: int) -> None:
+    async with wired(hub, buffer=4096) as wire:
+        await late(hub, wire)
+        transport = transport_of(only(hub))
+        await wire.send(sent)
+        await until(lambda: transport.transport.is_closing())
+        assert transport.unsent_bytes > 0
+        for _ in range(3):
+            await hub.world.author.write(line("after the close"))
+        await hub.world.dispatched()
+        assert await wire.hear_close() == code
 
 
 # ends without a close

@@ -14,6 +14,7 @@ from tests.unit.hub.socket.serving import TOKEN, Hub
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _MASK: Final = b"\x01\x02\x03\x04"
+SAYING_PING: Final = b'{"type": "ping"}'
 _HANDSHAKE: Final = (
     "GET {path} HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -42,6 +43,34 @@ def text(type: str, id: str | None = None, **data: Any) -> bytes:
 
 def closing(code: int, reason: str = "") -> bytes:
     return frame(CLOSE, struct.pack("!H", code) + reason.encode())
+
+
+BROKEN: Final = {
+    "unmasked": (frame(TEXT, SAYING_PING, is_masked=False), 1002),
+    **{f"reserved bit {bit}": (frame(TEXT, SAYING_PING, reserved=bit), 1002) for bit in (1, 2, 4)},
+    **{f"opcode {opcode}": (frame(opcode), 1002) for opcode in (0x3, 0x7, 0xB, 0xF)},
+    "a long ping": (frame(PING, b"x" * 126), 1002),
+    "a long close": (frame(CLOSE, struct.pack("!H", 1000) + b"x" * 124), 1002),
+    "a ping in fragments": (frame(PING, b"x", fin=False), 1002),
+    "a close in fragments": (frame(CLOSE, fin=False), 1002),
+    "a continuation of nothing": (frame(CONT, SAYING_PING), 1002),
+    "a text within a text": (frame(TEXT, b"{", fin=False) + frame(TEXT, SAYING_PING), 1002),
+    "a close within a text": (frame(TEXT, b"{", fin=False) + closing(1000), 1002),
+    "half a code": (frame(CLOSE, b"\x03"), 1002),
+    **{f"the code {code}": (closing(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000)},
+    "a reason that is no text": (frame(CLOSE, struct.pack("!H", 1000) + b"\xff"), 1007),
+    "bytes that are no text": (frame(TEXT, b'{"type": "\xff"}'), 1007),
+    "bytes that are no text, within others": (frame(TEXT, b"\xff") + frame(TEXT, SAYING_PING), 1007),
+    "half a character": (frame(TEXT, b'"\xc3', fin=False) + frame(CONT, b'"'), 1007),
+    "a surrogate": (frame(TEXT, b'"\xed\xa0\x80"'), 1007),
+    "a binary message": (frame(BINARY, SAYING_PING), 4400),
+    "a binary message in fragments": (frame(BINARY, b"\xff", fin=False) + frame(CONT, b"\xff"), 4400),
+    "too much": (frame(TEXT, b"x" * 65_537), 1009),
+    "too much in fragments": (frame(TEXT, b"x" * 40_000, fin=False) + frame(CONT, b"x" * 40_000, fin=False), 1009),
+    "more than anybody has": (bytes((0x81, 0xFF)) + (2**62).to_bytes(8, "big"), 1009),
+    "a length with a sign": (bytes((0x81, 0xFF)) + (2**63).to_bytes(8, "big"), 1009),
+}
+"""What is no frame of a client, and the code that it is closed with."""
 
 
 class Frame(NamedTuple):
@@ -93,7 +122,7 @@ class Wire:
 
     async def hear_end(self) -> None:
         with contextlib.suppress(ConnectionResetError):
-            assert not await self._more()
+            assert not await self._more(), bytes(self._come)
 
     async def welcomed(self) -> None:
         assert (await self.hear()).json["type"] == "welcome"
