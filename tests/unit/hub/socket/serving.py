@@ -133,6 +133,7 @@ async def served(
                 await until(lambda: hub.sockets.connection_count == 0)
         finally:
             looking_after.cancel()
+            await asyncio.gather(looking_after, return_exceptions=True)
     assert world.feed.live_count == 0
     assert hub.quotas.is_empty
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("socket ")]
