@@ -153,8 +153,7 @@ async def serve_socket(websocket: WebSocket) -> None:
 def credentials(websocket: WebSocket) -> str | None:
     """`?token=`, `X-API-Key`, or `Authorization: Bearer`, the first there is; None where the first message brings
     them."""
-    token = websocket.query_params.get("token")
-    if token is not None:
+    if websocket.scope["query_string"] and (token := websocket.query_params.get("token")) is not None:
         return token
     key = websocket.headers.get("x-api-key")
     if key is not None:
@@ -168,7 +167,8 @@ def credentials(websocket: WebSocket) -> str | None:
 
 def forget_credentials(websocket: WebSocket) -> None:
     """Takes the token out of what the server knows of the request: uvicorn logs it when the handshake is accepted."""
-    if parse_qs(websocket.scope["query_string"]).get(b"token"):
+    query = websocket.scope["query_string"]
+    if query and parse_qs(query).get(b"token"):
         websocket.scope["query_string"] = b"token=[REDACTED]"
 
 
