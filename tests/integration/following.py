@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import socket
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from enum import Enum
@@ -165,3 +166,13 @@ class Follower:
 def _kind(said: dict[str, Any]) -> Channel:
     """Messages of `execution:*` name the execution: on one connection there is only one channel of a kind."""
     return Channel(said["channel"].partition(":")[0])
+
+
+def require_all(heard: list[Heard], expected: list[bytes]) -> None:
+    """Each subscription got the very messages after its position, without gap or repeat, and all of them all."""
+    positions = [json.loads(frame)["position"] for frame in expected]
+    for since, frames in heard:
+        first = bisect_right(positions, since)
+        assert frames == expected[first : first + len(frames)]
+    came = {frame for _, frames in heard for frame in frames}
+    assert came == set(expected)

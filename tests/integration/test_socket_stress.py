@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import random
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +20,7 @@ from hub.socket.connection import Connection
 from hub.socket.limits import Limits
 from hub.socket.lines import FramedLine
 from hub.socket.transport import Transport
-from tests.integration.following import CHANNELS, END, Follower, Habit, Heard
+from tests.integration.following import CHANNELS, END, Follower, Habit, require_all
 from tests.integration.wire import BROKEN, text, wired
 from tests.unit.hub.socket.casting import OTHER_EXECUTION, World, completed, failed, fired, line, opened, started
 from tests.unit.hub.socket.serving import Hub, served
@@ -59,16 +57,6 @@ async def break_rules(hub: Hub, number: int) -> None:
             sent, code = chance.choice(list(BROKEN.values()))
             await wire.send(text("subscribe", channel="events", since=0) + sent)
             assert await wire.hear_close() in (code, 1001, 1012)
-
-
-def require_all(heard: list[Heard], expected: list[bytes]) -> None:
-    """Each subscription got the very messages after its position, without gap or repeat, and all of them all."""
-    positions = [json.loads(frame)["position"] for frame in expected]
-    for since, frames in heard:
-        first = bisect_right(positions, since)
-        assert frames == expected[first : first + len(frames)]
-    came = {frame for _, frames in heard for frame in frames}
-    assert came == set(expected)
 
 
 async def stress(directory: Path) -> None:
