@@ -1343,7 +1343,35 @@ const MOST_SUBSCRIPTIONS = 1000;
 const MOST_UNOPENED = 5;
 /** Credentials that hold longer are asked about again after a day. */
 const DAY_SECONDS = 86_400;
+/** How long the other side has to answer a close. */
+const CLOSE_SECONDS = 1;
 const OPEN = 1;
+const DISPATCHER = Symbol.for("undici.globalDispatcher.1");
+
+/**
+ * A WebSocket, and what ends it without asking the other side, where there is such a thing. Node's own has none: a hub that
+ * is gone would keep the process from ending until the kernel gives up. But it shows the stream below to a dispatcher.
+ */
+function opened(WebSocket, url) {
+  const below = globalThis[DISPATCHER];
+  if (WebSocket !== globalThis.WebSocket || !globalThis.process?.versions?.undici || !below?.dispatch) {
+    const socket = new WebSocket(url);
+    return { socket, destroy: () => socket.terminate?.() };
+  }
+  let stream;
+  const watched = (handler) =>
+    new Proxy(handler, {
+      get(target, name) {
+        if (name !== "onUpgrade" && name !== "onRequestUpgrade") return Reflect.get(target, name);
+        return (...said) => {
+          stream = said.at(-1);
+          return target[name](...said);
+        };
+      },
+    });
+  const dispatcher = { dispatch: (options, handler) => below.dispatch(options, watched(handler)) };
+  return { socket: new WebSocket(url, { dispatcher }), destroy: () => stream?.destroy?.() };
+}
 
 /**
  * One WebSocket from its beginning to its end. It says who asks, then what it is told to say, at a pace that the hub does
@@ -1354,21 +1382,24 @@ class Connection {
   wasOpen = false;
   began = monotonic();
   #socket;
+  #destroy;
   #hello;
   #ping;
   #heartbeat;
   #heard = 0;
+  #isOver = false;
   #queue = [];
   #credit = BURST;
   #credited = 0;
   #timers = new Map();
   #settle;
 
-  constructor(socket, { hello, ping, heard, heartbeat }) {
+  constructor({ socket, destroy }, { hello, ping, heard, heartbeat }) {
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
     this.#socket = socket;
+    this.#destroy = destroy;
     this.#hello = hello;
     this.#ping = ping;
     this.#heartbeat = heartbeat;
@@ -1395,16 +1426,17 @@ class Connection {
     if (!this.#timers.has("patience")) this.#write();
   }
 
-  /** Ends it from this side, without waiting for the other one, which may be gone. */
+  /** Ends it from this side. Nobody waits for the other one, which may be gone. */
   cut(code, reason) {
+    if (this.#isOver) return;
     this.#over({ code, reason });
-    try {
-      // Not every WebSocket can: others close, and find out by themselves that nobody answers.
-      if (typeof this.#socket.terminate === "function" && code === ABNORMAL) this.#socket.terminate();
-      else this.#socket.close();
-    } catch {
-      // It never opened.
+    if (code === ABNORMAL) {
+      this.#destroy();
+    } else {
+      const impatience = after(CLOSE_SECONDS, this.#destroy);
+      this.#socket.onclose = () => clearTimeout(impatience);
     }
+    this.#socket.close();
   }
 
   #opened() {
@@ -1413,6 +1445,7 @@ class Connection {
   }
 
   #over(end) {
+    this.#isOver = true;
     for (const name of [...this.#timers.keys()]) this.#forget(name);
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#settle(end);
@@ -1591,7 +1624,7 @@ class Link {
 
   #socket() {
     try {
-      return new this.#way.WebSocket(this.#way.url);
+      return opened(this.#way.WebSocket, this.#way.url);
     } catch (error) {
       throw new NoSocket(`a socket cannot be opened here: ${error.message}`);
     }

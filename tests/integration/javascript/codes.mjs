@@ -10,7 +10,7 @@ async function heardIn(name) {
   const client = new WorkflowClient({
     baseUrl: `${process.env.SCRIPTED_URL}/${name}`,
     apiKey: name.endsWith("renewable") ? async () => `token-${(asked += 1)}` : "token",
-    heartbeat: /silent|pong/.test(name) ? 0.2 : undefined,
+    heartbeat: /silent|pong|frozen/.test(name) ? 0.2 : undefined,
     chance: () => 0,
   });
   const positions = [];
