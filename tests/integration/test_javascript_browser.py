@@ -1,5 +1,7 @@
-"""The JavaScript client in a page, where there is a Chromium: on the path, or `CHROMIUM` names it (and `CHROMIUM_OPTIONS`
-what it needs beside ours)."""
+"""The JavaScript client in a page, where there is a Chromium: on the path, or `CHROMIUM` names it.
+
+`CHROMIUM_OPTIONS` are what it needs beside ours.
+"""
 
 from __future__ import annotations
 
