@@ -8,9 +8,9 @@ import json
 import socket
 import struct
 from collections.abc import AsyncIterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from tests.unit.hub.socket.serving import TOKEN, Hub
+from tests.unit.hub.socket.serving import TOKEN
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _MASK: Final = b"\x01\x02\x03\x04"
@@ -71,6 +71,13 @@ BROKEN: Final = {
     "a length with a sign": (bytes((0x81, 0xFF)) + (2**63).to_bytes(8, "big"), 1009),
 }
 """What is no frame of a client, and the code that it is closed with."""
+
+
+class Door(Protocol):
+    """Where a socket is served."""
+
+    @property
+    def url(self) -> str: ...
 
 
 class Frame(NamedTuple):
@@ -155,7 +162,7 @@ class Wire:
 
 @contextlib.asynccontextmanager
 async def wired(
-    hub: Hub, token: str | None = TOKEN, *, behind: bytes = b"", buffer: int | None = None
+    hub: Door, token: str | None = TOKEN, *, behind: bytes = b"", buffer: int | None = None
 ) -> AsyncIterator[Wire]:
     """One whose handshake was accepted; `behind` comes in the same segment as its request."""
     address, _, path = hub.url.removeprefix("ws://").partition("/")
