@@ -114,7 +114,7 @@ const BY_STATUS = {
 /** The hub will not serve this channel; other subscriptions go on. */
 export class SubscriptionRefused extends RuncastError {
   constructor(channel, { code, message, field }) {
-    super(`${channel}: ${message}`, { code, field });
+    super(`${channel}: ${field === null ? "" : `${field}: `}${message}`, { code, field });
     this.channel = channel;
   }
 }
@@ -326,10 +326,14 @@ const RETRIES = 5;
 /** How long a request is tried again at most, from its beginning. */
 const PATIENCE_SECONDS = 90;
 const AGAIN = new Set([429, 502, 503, 504]);
+/** Of an address that may have a hub next time, as those from 500 on. */
+const PASSING = new Set([408, 425, 429]);
 const KEY = "Idempotency-Key";
 /** What Node says of a request that did not leave. A browser says nothing: there it may have been done. */
 const NOT_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH",
   "UND_ERR_CONNECT_TIMEOUT"]);
+/** What Node says of a certificate, or of what does not speak TLS: the next time is like this one. */
+const UNTRUSTED = /CERT|ERR_SSL|ERR_TLS|UNABLE_TO_/;
 const LATE = Symbol("late");
 
 /** A try that may be made again: after at least `least` seconds. `isLost` where it may have been done. */
@@ -442,6 +446,9 @@ class Http {
         return new Retry(new Unreachable(`${method} ${url}: no answer within ${seconds} seconds`), { isLost: true });
       }
       const code = error?.cause?.code ?? error?.code ?? "the connection broke";
+      if (UNTRUSTED.test(code)) {
+        throw new Unreachable(`${this.api}: its certificate cannot be trusted, or it does not speak TLS (${code})`);
+      }
       return new Retry(new Unreachable(`${this.api} cannot be reached: ${code}`), { isLost: !NOT_SENT.has(code) });
     } finally {
       clearTimeout(timer);
@@ -463,8 +470,8 @@ function understood({ url }, { status, text, retryAfter }, isRepeated) {
     error = new type(status, envelope.errors ?? [], envelope.message, envelope.metadata?.request_id ?? null, retryAfter);
   }
   const isUnderWay = isRepeated && status === 409 && error.field === KEY;
-  // A 500 in no hub's words is a proxy's, or of a hub that went down in the middle of it.
-  const isCut = status === 500 && error instanceof NoEnvelope;
+  // A hub says what failed; a server that breaks off in the middle, such as at its end, does not.
+  const isCut = status >= 500 && error instanceof NoEnvelope;
   if (AGAIN.has(status) || isUnderWay || isCut) {
     return new Retry(error, { least: retryAfter ?? 0, isLost: isCut || status === 502 || status === 504 });
   }
@@ -1010,12 +1017,14 @@ const Phase = { WAITING: "waiting", ASKED: "asked", LIVE: "live", ASIDE: "aside"
 
 /**
  * One subscription on its way through the log. `position` and `epoch` are where it is resumed; null for the head. It has
- * come to a position when its reader has been handed all through there, or nothing else was before it.
+ * come to a position when its reader has been handed all through there, or nothing else was before it. `heard` is the
+ * last message's position, or where it was granted: what is not after that is a repeat.
  */
 class Course {
   phase = Phase.WAITING;
   requestId = "";
   wasGranted = false;
+  heard = -1;
 
   constructor(wish, position, epoch) {
     this.wish = wish;
@@ -1025,7 +1034,9 @@ class Course {
 
   /** The message was handed on. */
   passed({ position }) {
-    if (position !== null) this.position = Math.max(this.position ?? 0, position);
+    if (position === null) return;
+    this.position = Math.max(this.position ?? 0, position);
+    this.heard = Math.max(this.heard, position);
   }
 }
 
@@ -1121,8 +1132,7 @@ class Protocol {
   #cast(message) {
     const course = this.#courses.get(message.channel) ?? this.#broad(message.channel.split(":", 1)[0]);
     if (course?.phase !== Phase.LIVE) return [];
-    const { position } = message;
-    const isRepeated = position !== null && course.position !== null && position <= course.position;
+    const isRepeated = message.position !== null && message.position <= course.heard;
     return isRepeated ? [] : [{ is: "deliver", course, message }];
   }
 
@@ -1134,12 +1144,12 @@ class Protocol {
   }
 
   /** The first one of a connection; later ones answer a renewal. */
-  #welcome({ epoch = null }) {
+  #welcome({ epoch = null, limits }) {
     this.epoch = epoch;
     if (this.isOpen) return [];
     this.isOpen = true;
     const waiting = [...this.#courses.values()].filter((course) => course.phase === Phase.WAITING);
-    return [{ is: "welcomed" }, ...waiting.flatMap((course) => this.#ask(course))];
+    return [{ is: "welcomed", limits: limits ?? {} }, ...waiting.flatMap((course) => this.#ask(course))];
   }
 
   #subscribed(message) {
@@ -1148,7 +1158,7 @@ class Protocol {
     if (course === undefined) return [];
     this.#asked.delete(replyTo);
     const gap = recovered === false ? this.#gap(course, message) : null;
-    Object.assign(course, { phase: Phase.LIVE, wasGranted: true, position, epoch: this.epoch });
+    Object.assign(course, { phase: Phase.LIVE, wasGranted: true, position, epoch: this.epoch, heard: position ?? -1 });
     return [{ is: "granted", course, gap }];
   }
 
@@ -1181,7 +1191,7 @@ class Protocol {
   #pong({ position }) {
     if (!Number.isInteger(position)) return;
     for (const course of this.#courses.values()) {
-      if (course.phase === Phase.LIVE) course.passed({ position });
+      if (course.phase === Phase.LIVE) course.position = Math.max(course.position ?? 0, position);
     }
   }
 
@@ -1334,10 +1344,12 @@ const HEARTBEAT_SECONDS = 10;
 /** How long a socket stays open that nobody wants anything of. */
 const LINGER_SECONDS = 5;
 /** A connection that held so long ends a row of failures. */
-const STEADY_SECONDS = 5;
-/** Messages, at once and then each second: fewer than what a hub counts as too many. */
+const STEADY_SECONDS = 1;
+/** Messages, at once and then each second, unless the hub says what it takes. */
 const BURST = 100;
 const A_SECOND = 80;
+/** Of what it takes: it counts by a clock of its own. */
+const SHARE = 0.8;
 const MOST_SUBSCRIPTIONS = 1000;
 /** So many sockets in a row that did not open, while the REST API answers: there is none to be had. */
 const MOST_UNOPENED = 5;
@@ -1389,6 +1401,8 @@ class Connection {
   #heard = 0;
   #isOver = false;
   #queue = [];
+  #burst = BURST;
+  #aSecond = A_SECOND;
   #credit = BURST;
   #credited = 0;
   #timers = new Map();
@@ -1414,8 +1428,10 @@ class Connection {
     this.#after("patience", OPEN_SECONDS, () => this.cut(ABNORMAL, "it took too long to open"));
   }
 
-  /** The hub accepts who asks. */
-  welcomed() {
+  /** The hub accepts who asks, and says how many messages it takes at once and in a second. */
+  welcomed({ message_burst: burst, messages_per_second: aSecond }) {
+    if (burst > 0) this.#credit = this.#burst = Math.max(1, burst * SHARE);
+    if (aSecond > 0) this.#aSecond = Math.max(1, aSecond * SHARE);
     this.#forget("patience");
     this.#beat();
     this.#write();
@@ -1466,10 +1482,10 @@ class Connection {
   #write() {
     while (this.#queue.length && this.#socket.readyState === OPEN) {
       const now = monotonic();
-      this.#credit = Math.min(BURST, this.#credit + (now - this.#credited) * A_SECOND);
+      this.#credit = Math.min(this.#burst, this.#credit + (now - this.#credited) * this.#aSecond);
       this.#credited = now;
       if (this.#credit < 1) {
-        this.#after("pace", (1 - this.#credit) / A_SECOND, () => this.#write());
+        this.#after("pace", (1 - this.#credit) / this.#aSecond, () => this.#write());
         return;
       }
       this.#credit -= 1;
@@ -1661,7 +1677,7 @@ class Link {
 
   #heard(text) {
     for (const output of this.#protocol.received(text)) {
-      if (output.is === "welcomed") this.#welcomed();
+      if (output.is === "welcomed") this.#welcomed(output.limits);
       else if (output.is === "closing") this.#closing = output;
       else if (output.is === "granted") this.#grant(output, text.length);
       else if (output.is === "deliver") this.#deliver(output, text.length);
@@ -1669,9 +1685,9 @@ class Link {
     }
   }
 
-  #welcomed() {
+  #welcomed(limits) {
     this.#wasOpen = true;
-    this.#connection.welcomed();
+    this.#connection.welcomed(limits);
     if (this.#way.credentials.isRenewable) {
       this.#renewing = new AbortController();
       this.#renew(this.#renewing.signal);
@@ -2085,7 +2101,7 @@ export class WorkflowClient {
       await this.#http.send("GET", ["me"], { retries: 0, seconds: OPEN_SECONDS });
       return "hub";
     } catch (error) {
-      if (error instanceof NoEnvelope) return AGAIN.has(error.status) || error.status >= 500 ? "nothing" : "another";
+      if (error instanceof NoEnvelope) return PASSING.has(error.status) || error.status >= 500 ? "nothing" : "another";
       return error instanceof ApiError && error.status < 429 ? "hub" : "nothing";
     }
   }
