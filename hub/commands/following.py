@@ -59,7 +59,13 @@ def _heed_ends(task: asyncio.Task[Any] | None) -> None:
     """Ctrl-C and SIGTERM are how it is meant to end."""
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, cancel_once, task)
+
+
+def cancel_once(task: asyncio.Task[Any]) -> None:
+    """The impatient, who press Ctrl-C again, do not interrupt what the first one began."""
+    if not task.cancelling():
+        task.cancel()
 
 
 def _tell_of_cuts() -> None:

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from hub.client import Message
-from hub.commands.following import _in_words, plain
+from hub.commands.following import _in_words, cancel_once, plain
 from hub.commands.tail import Hub as Named
 from hub.commands.tail import channel_of, hub_of
 from tests.integration.hubs import COMMAND, WAITING, Client, end, environment, runcast, unique
@@ -75,6 +75,26 @@ async def test_a_terminal_gets_lines_and_ctrl_c_is_no_error(admin: Client) -> No
     finally:
         os.close(leader)
         os.close(follower)
+
+
+async def test_a_second_ctrl_c_does_not_cut_the_end_short() -> None:
+    ending, closed = asyncio.Event(), asyncio.Event()
+
+    async def followed() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ending.set()
+            await closed.wait()
+        return "closed"
+
+    task = asyncio.create_task(followed())
+    await asyncio.sleep(0)
+    cancel_once(task)
+    await ending.wait()
+    cancel_once(task)
+    closed.set()
+    assert await task == "closed"
 
 
 async def test_what_goes_wrong_is_a_sentence(admin: Client) -> None:
