@@ -101,7 +101,11 @@ def target_of(data: dict[str, Any]) -> tuple[Channel, str]:
     if not isinstance(name, str):
         raise Wrong(Code.VALIDATION_ERROR, f"'channel' is one of {', '.join(_CHANNELS)}", "channel")
     if (channel := _CHANNELS.get(name)) is None:
-        said = f"channel '{name[:64]}' is unknown; there are {', '.join(_CHANNELS)}"
+        kind, colon, _ = name.partition(":")
+        if colon and kind in _CHANNELS and kind not in SINGLE:
+            said = f'the key of a channel stands beside it: "channel": "{kind}", "{kind}_id": …'
+        else:
+            said = f"channel '{name[:64]}' is unknown; there are {', '.join(_CHANNELS)}"
         raise Wrong(Code.VALIDATION_ERROR, said, "channel")
     if channel in SINGLE:
         convert(data, _Single)
@@ -137,6 +141,9 @@ def _id_of(data: dict[str, Any], channel: Channel) -> str:
         if task.assignee is not None:
             return ASSIGNEE + task.assignee
         id = task.task_id or ""
+    elif data.keys() == {"channel"}:
+        which = "" if channel is Channel.REPLAY else ", or '*' for any"
+        raise Wrong(Code.VALIDATION_ERROR, f"say which {channel}: '{field}'{which}", field)
     else:
         id = getattr(convert(data, _KEYED[channel]), field)
     if not is_ulid(id) and (id != ANY or channel is Channel.REPLAY):

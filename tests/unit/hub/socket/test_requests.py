@@ -196,6 +196,22 @@ def test_a_refusal_names_the_message_and_what_there_is() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"channel": f"execution:{ID}"},
+         'the key of a channel stands beside it: "channel": "execution", "execution_id": …'),
+        ({"channel": "execution"}, "say which execution: 'execution_id', or '*' for any"),
+        ({"channel": "replay"}, "say which replay: 'replay_id'"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_channel_without_its_key_is_told_how_to_say_it(data: dict[str, Any], message: str) -> None:
+    refused = said("subscribe", data)
+    assert isinstance(refused, Refused)
+    assert refused.problem.message == message
+
+
 def test_several_channels_are_several_requests_each_with_its_path() -> None:
     several = said(
         "subscribe",
