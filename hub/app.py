@@ -11,7 +11,8 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from executor.domain.errors import Code, Problem, Refusal
 from executor.ports import Clock
@@ -40,6 +41,7 @@ from hub.socket.endpoint import serve_socket
 
 PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
 AT_THE_ROOT = ("/health", "/health/ready", "/metrics")
+SOCKETS = tuple(f"{prefix}/ws" for prefix in PREFIXES)
 RESOURCES = (
     workflows.RESOURCE,
     versions.RESOURCE,
@@ -58,6 +60,8 @@ RESOURCES = (
     system.RESOURCE,
 )
 OPERATIONS: tuple[Operation, ...] = tuple(op for resource in RESOURCES for op in resource.operations)
+
+_NO_HANDSHAKE = "this is a WebSocket: open it with ws:// or wss://; a proxy has to pass Upgrade and Connection on"
 
 Opened = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -78,6 +82,7 @@ def create_app(opened: Opened, clock: Clock) -> Starlette:
         exception_handlers={HTTPException: _http_error(clock), Refusal: _refusal(clock)},
     )
     app.router.redirect_slashes = False
+    app.router.default = _nothing(clock, app.router.not_found)
     return app
 
 
@@ -85,7 +90,7 @@ def _routes() -> list[BaseRoute]:
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    sockets: list[BaseRoute] = [WebSocketRoute(f"{prefix}/ws", serve_socket) for prefix in PREFIXES]
+    sockets: list[BaseRoute] = [WebSocketRoute(path, serve_socket) for path in SOCKETS]
     routes: list[BaseRoute] = []
     for path, operations in by_path.items():
         served = _Methods(path, operations)
@@ -117,13 +122,32 @@ class _Methods:
         return await self._endpoints[method](request)
 
 
+def _nothing(clock: Clock, otherwise: ASGIApp) -> ASGIApp:
+    """Where no route leads. A handshake is told so by a 404: the 403 that servers make of a close before it is
+    accepted would speak of credentials."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket" or "websocket.http.response" not in scope.get("extensions", {}):
+            await otherwise(scope, receive, send)
+            return
+        said = f"there is no WebSocket at {scope['path']}; it is at {SOCKETS[0]}"
+        body = failed([Problem(Code.RESOURCE_NOT_FOUND, said)], clock.now(), clock.new_id())
+        refusal = Response(body, 404, media_type="application/json")
+        await WebSocket(scope, receive, send).send_denial_response(refusal)
+
+    return answer
+
+
 def _http_error(clock: Clock) -> Callable[[Request, Exception], Response]:
     """What Starlette refuses itself: a route that is not there, a method that a route has not."""
 
     def answer(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
+        if request.url.path in SOCKETS:
+            error = HTTPException(426, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
         problem = {
+            426: Problem(Code.MALFORMED_REQUEST, _NO_HANDSHAKE),
             404: Problem(Code.RESOURCE_NOT_FOUND, f"there is nothing at {request.url.path}"),
             405: Problem(Code.METHOD_NOT_ALLOWED, f"{request.method} is not for {request.url.path}"),
         }.get(error.status_code, Problem(Code.MALFORMED_REQUEST, "the request cannot be served"))

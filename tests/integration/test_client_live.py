@@ -91,7 +91,7 @@ async def test_a_run_is_waited_for_where_no_socket_can_be_had(
         await until(lambda: no_links(deaf))
         await runcast.executions.cancel(execution.id)
         assert (await waiting_for).status == "cancelled"
-        with pytest.raises(NoSocket):
+        with pytest.raises(NoSocket, match="answered 404"):
             await taken(deaf.subscribe("events"), 1)
 
 

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from hub.app import AT_THE_ROOT, OPERATIONS, PREFIXES
+from hub.app import AT_THE_ROOT, OPERATIONS, PREFIXES, SOCKETS
 from hub.auth.permissions import PERMISSIONS
 from hub.operation import ANYBODY, OPEN, Operation
 from hub.settings import VERSION
@@ -196,6 +198,25 @@ async def test_what_is_not_there_is_a_404_in_the_envelope(admin: Client, path: s
     answer = await raw(admin, "GET", path)
     assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"})
     assert answer.headers["x-request-id"] == answer.metadata["request_id"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize("path", SOCKETS)
+async def test_who_asks_for_the_socket_without_a_handshake_is_told_how(admin: Client, path: str, method: str) -> None:
+    answer = await raw(admin, method, path)
+    assert (answer.status, answer.codes) == (426, {"MALFORMED_REQUEST"})
+    assert answer.headers["upgrade"] == "websocket"
+    assert "ws://" in answer.errors[0]["message"]
+
+
+@pytest.mark.parametrize("path", ["/ws", "/api/v1/ws/", "/api/v1/workflows"])
+async def test_a_handshake_where_no_socket_is_is_a_404_that_says_where_one_is(admin: Client, path: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(admin.url.replace("http", "ws", 1) + path, additional_headers={"X-API-Key": str(admin.key)})
+    response = refused.value.response
+    answer = Answer(response.status_code, dict(response.headers), bytes(response.body or b""))
+    assert (answer.status, answer.codes) == (404, {"RESOURCE_NOT_FOUND"})
+    assert answer.errors[0]["message"] == f"there is no WebSocket at {path}; it is at /api/v1/ws"
 
 
 async def test_both_prefixes_are_the_same(admin: Client) -> None:
