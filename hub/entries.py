@@ -139,6 +139,7 @@ class Ring:
         self._by_key: dict[Key, list[Entry]] = {}
         self._bytes = 0
         self._joined: dict[_Page, Batch] = {}
+        self._joined_bytes = 0
 
     def extend(self, entries: Sequence[Entry]) -> None:
         self._entries.extend(entries)
@@ -154,6 +155,7 @@ class Ring:
             self._forget(drop)
             self._bytes = bytes_left
         self._joined.clear()
+        self._joined_bytes = 0
 
     def _forget(self, drop: int) -> None:
         dropped = self._entries[:drop]
@@ -196,8 +198,9 @@ class Ring:
         made = self._joined.get(page)
         if made is None:
             made = batch_of(entries, key.channel, wish, form, after)
-            if len(self._joined) < _MOST_JOINED:
+            if self._joined_bytes < RING_BYTES and len(self._joined) < _MOST_JOINED:
                 self._joined[page] = made
+                self._joined_bytes += made.size
         return made
 
 
