@@ -20,6 +20,7 @@ LONGEST_DAYS = 36_500.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z]+://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 """As browsers write it (RFC 6454, section 6.1): in lower case, without a path."""
+_NEVER_SAID = re.compile(r"https://.*:443|http://.*:80")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -159,7 +160,10 @@ def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(filter(None, (part.strip() for part in text.split(","))))
     for origin in origins:
         if _ORIGIN.fullmatch(origin) is None:
-            raise ValueError(f"'{origin}' is not an origin; write it as https://app.example.com")
+            said = f"'{origin}' is not an origin; write it as https://app.example.com"
+            raise ValueError(f"{said}, or leave it unset for any" if origin == "*" else said)
+        if _NEVER_SAID.fullmatch(origin):
+            raise ValueError(f"'{origin}' is never said: browsers leave out the port that a scheme has anyway")
     return origins
 
 

@@ -102,6 +102,8 @@ def test_options_of_the_command_win_over_the_environment() -> None:
         ("ALLOWED_ORIGINS", "https://app.example, app.example"),
         ("ALLOWED_ORIGINS", "https://App.example"),
         ("ALLOWED_ORIGINS", "*"),
+        ("ALLOWED_ORIGINS", "https://app.example:443"),
+        ("ALLOWED_ORIGINS", "http://[::1]:80"),
         ("RETENTION_DAYS", "90d"),
         ("RETENTION_DAYS", "0"),
         ("RETENTION_DAYS", "-1"),
