@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +25,7 @@ from hub.operator import Site, served_by
 from hub.roles import ALL, Role, RoleRefused, Roles, require_room
 from hub.server import Server, bound, ended_by_signals, url_of
 from hub.services import Services
-from hub.settings import VERSION, Settings
+from hub.settings import VERSION, Settings, misspelt
 from hub.valkey import EmbeddedValkey, ValkeyFailed
 from hub.wiring import database_url, opened, opened_store
 from storage.errors import Locked, StorageError
@@ -51,6 +52,8 @@ class StartError(Exception):
 def run(settings: Settings, roles: Roles = ALL) -> None:
     """Serves until SIGINT or SIGTERM. Raises `StartError`."""
     configure(settings.log_level)
+    for name, meant in misspelt(os.environ).items():
+        _logger.warning("setting.unknown", name=name, hint=f"is {meant} meant?")
     gc.set_threshold(*_GC)
     try:
         import uvloop

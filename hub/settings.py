@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from hub.auth.apikeys import KEY
 
 VERSION = "0.1.0"
 PREFIX = "RUNCAST_"
+_OF_CLIENTS = ("URL", "API_KEY")
 LONGEST_DAYS = 36_500.0
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z]+://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
@@ -98,6 +100,15 @@ def from_environment(environ: Mapping[str, str], **options: Any) -> Settings:
     if wrong:
         raise SettingsError("\n".join(wrong))
     return Settings(**values)
+
+
+def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like a setting and are none, each with the one that may be meant. Others that start with
+    the prefix are somebody else's, as those that Kubernetes makes of a service's name."""
+    known = [PREFIX + name.upper() for name in _PARSERS] + [PREFIX + name for name in _OF_CLIENTS]
+    strange = [name for name in environ if name.startswith(PREFIX) and name not in known]
+    meant = {name: get_close_matches(name, known, n=1, cutoff=0.9) for name in strange}
+    return {name: matches[0] for name, matches in meant.items() if matches}
 
 
 def _text(text: str) -> str:

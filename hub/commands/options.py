@@ -28,11 +28,17 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 def settings_from(**options: Any) -> Settings:
+    """For a command that works on a hub's data itself, and so may log."""
     from hub.logging import configure
-    from hub.settings import SettingsError, from_environment
 
     # Standard output is for answers: whoever pipes a key or events away wants nothing else there.
     configure("WARNING")
+    return read_settings(**options)
+
+
+def read_settings(**options: Any) -> Settings:
+    from hub.settings import SettingsError, from_environment
+
     try:
         return from_environment(os.environ, **options)
     except SettingsError as error:

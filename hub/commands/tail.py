@@ -100,13 +100,13 @@ def hub_of(url: str | None, api_key: str | None, data_dir: Path | None) -> Hub:
 
 
 def _running(api_key: str | None, data_dir: Path | None) -> Hub:
-    from hub.commands.options import settings_from
+    from hub.commands.options import read_settings
     from hub.credentials import read_credentials
     from hub.inspect import InspectError, database_path
     from storage.lock import holder
     from storage.open import is_postgres
 
-    settings = settings_from(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     if settings.database_url is not None and is_postgres(settings.database_url):
         fail("say which hub: --url, or RUNCAST_URL", 2)
     try:

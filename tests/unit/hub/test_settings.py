@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.settings import Settings, SettingsError, from_environment
+from hub.settings import Settings, SettingsError, from_environment, misspelt
 
 KEY = "sk_test_" + "a" * 32
 
@@ -170,3 +170,18 @@ def test_a_url_that_cannot_be_read_is_refused_and_not_repeated(url: str) -> None
         from_environment({f"RUNCAST_{name}": url})
     assert name in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_may_be_meant() -> None:
+    environ = {
+        "RUNCAST_ALLOWED_ORIGIN": "https://a.example",
+        "RUNCAST_MAX_CONECTIONS": "5",
+        "RUNCAST_ALLOWED_ORIGINS": "https://a.example",
+        "RUNCAST_URL": "http://127.0.0.1:8000",
+        "RUNCAST_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PATH": "/bin",
+    }
+    assert misspelt(environ) == {
+        "RUNCAST_ALLOWED_ORIGIN": "RUNCAST_ALLOWED_ORIGINS",
+        "RUNCAST_MAX_CONECTIONS": "RUNCAST_MAX_CONNECTIONS",
+    }
