@@ -76,7 +76,7 @@ async def test_a_restart_of_each_process_in_turn_under_load_leaves_no_trace(
         async with load.watched():
             starting = asyncio.create_task(load.start_until(done))
             for machine in processes:
-                await load.moved_on(50)
+                await load.moved_on(20)
                 if machine.url:
                     load.urls.remove(machine.url)
                 assert await machine.stop() == 0, machine.log
