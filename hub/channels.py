@@ -96,10 +96,6 @@ class Wish(NamedTuple):
     is_latest: bool = False
     union: Union | None = None
 
-    @property
-    def is_everything(self) -> bool:
-        return self == ALL
-
 
 ALL: Final = Wish()
 

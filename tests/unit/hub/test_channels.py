@@ -8,7 +8,7 @@ import pytest
 
 from executor.domain.events import Event, execution, task, webhook
 from executor.ports import Recorded
-from hub.channels import ANY, Key, Union, Wish, keys_of
+from hub.channels import ALL, ANY, Key, Union, Wish, keys_of
 from hub.messages import SINGLE, WEBHOOK_TYPES, Channel, message, message_types
 from tests.unit.hub.test_messages import CASES, EXECUTION, ORGANIZATION, WORKFLOW, recorded
 
@@ -111,8 +111,8 @@ def test_a_union_has_what_its_channels_have_in_their_order() -> None:
         for event in as_recorded():
             assert each.carrier.covers(event) or not each.channels_of(event)
     assert Union([run]).carrier == run
-    assert not Wish(union=union).is_everything
-    assert Wish().is_everything
+    assert Wish(union=union) != ALL
+    assert Wish() == ALL
 
 
 def test_where_data_cannot_be_read_the_event_is_on_the_channels_that_do_not_follow_from_it() -> None:
