@@ -17,7 +17,8 @@ from webhooks.body import TEST_EVENT, body_of_test
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
 from webhooks.requests import CreateWebhook, UpdateWebhook, check, given
-from webhooks.secrets import EndpointSecrets, new_secret
+from webhooks.secrets import EndpointSecrets
+from webhooks.signing import new_secret
 
 
 class Created(NamedTuple):

@@ -20,11 +20,9 @@ from executor.egress import Egress, header_problem
 from executor.expressions import ExpressionError
 from executor.expressions import check as check_expression
 from webhooks.matching import CONDITION_VARIABLES, types_of
+from webhooks.signing import WHSEC
 
 T = TypeVar("T")
-
-WHSEC: Final = "whsec_"
-"""Standard Webhooks: what follows is the base64 of the key."""
 
 _KEY_BYTES = range(24, 65)
 _OUR_PREFIXES = ("webhook-", "x-webhook-", "proxy-")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
 
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -14,14 +13,7 @@ from executor.domain.values import PRIORITY_WORDS, Instant, RetryPolicy
 from executor.sealing import Sealer
 from webhooks import endpoint
 from webhooks.endpoint import EndpointChange, State
-from webhooks.requests import WHSEC, Authentication, Filters, T, UpdateWebhook
-
-_SECRET_BYTES = 32
-
-
-def new_secret() -> str:
-    """`whsec_` and the base64 of 32 random bytes (Standard Webhooks)."""
-    return WHSEC + base64.b64encode(os.urandom(_SECRET_BYTES)).decode()
+from webhooks.requests import Authentication, Filters, T, UpdateWebhook
 
 
 class Opened(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from executor.egress import Egress
 from executor.shapes import Shape
 from tests.unit.webhooks.given import endpoint
 from webhooks.requests import CreateWebhook, UpdateWebhook, check
-from webhooks.secrets import new_secret
+from webhooks.signing import new_secret
 
 URL = "https://93.184.215.14/hook"
 GOOD: dict[str, Any] = {"url": URL, "events": ["execution.*"]}
