@@ -41,6 +41,8 @@ CARRIED: Final = (
     Table("checkpoints", ("name",)),
     Table("deliveries"),
     Table("attempts", ("delivery_id", "attempt")),
+    Table("endpoint_states", ("webhook_id",)),
+    Table("attempt_counts", ("webhook_id", "hour", "outcome", "bucket")),
     Table("replays"),
     Table("archived_executions", ("execution_id",)),
 )

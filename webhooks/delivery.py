@@ -57,13 +57,16 @@ def judge(policy: RetryPolicy, delivery: Delivery, outcome: Outcome, now: Instan
         response_body=outcome.response_body,
     )
     if outcome.status_code is not None and 200 <= outcome.status_code < 300:
-        return Judgement(settled=_ended(attempt, "succeeded", now))
+        return Judgement(settled=_ended(delivery, attempt, "succeeded", now))
     is_gone = outcome.status_code == GONE
     if is_gone or delivery.attempt_count >= policy.max_attempts:
         exhausted = given_up(delivery, outcome.error or f"the receiver answered {outcome.status_code}")
-        return Judgement(settled=_ended(attempt, "exhausted", now), exhausted=exhausted, is_gone=is_gone)
+        return Judgement(settled=_ended(delivery, attempt, "exhausted", now), exhausted=exhausted, is_gone=is_gone)
     again = plus(now, delay(policy, delivery.attempt_count, outcome.retry_after, now, jitter))
-    return Judgement(settled=Settled(attempt=attempt, status="retrying", next_attempt_at=again, completed_at=None))
+    retrying = Settled(
+        webhook_id=delivery.webhook_id, attempt=attempt, status="retrying", next_attempt_at=again, completed_at=None
+    )
+    return Judgement(settled=retrying)
 
 
 def delay(policy: RetryPolicy, failures: int, retry_after: str | None, now: Instant, jitter: float = 0.0) -> float:
@@ -88,8 +91,10 @@ def given_up(delivery: Delivery, last_error: str) -> DeliveryExhausted:
     )
 
 
-def _ended(attempt: Attempt, status: str, now: Instant) -> Settled:
-    return Settled(attempt=attempt, status=status, next_attempt_at=None, completed_at=now)
+def _ended(delivery: Delivery, attempt: Attempt, status: str, now: Instant) -> Settled:
+    return Settled(
+        webhook_id=delivery.webhook_id, attempt=attempt, status=status, next_attempt_at=None, completed_at=now
+    )
 
 
 def _seconds(retry_after: str | None, now: Instant) -> float | None:

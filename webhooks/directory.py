@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from executor.domain.errors import Unavailable
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Limits(NamedTuple):
     """Of a shard's active endpoints, as they are at a position of the log or later."""
 
-    endpoints: tuple[EndpointLimits, ...]
+    endpoints: Mapping[str, EndpointLimits]
     position: int
 
 
@@ -34,7 +34,7 @@ class Directory:
     def __init__(self, log: EventLog, reads: Reads) -> None:
         self._log, self._reads = log, reads
         self._position = log.head
-        self._limits: dict[int, tuple[EndpointLimits, ...]] = {}
+        self._limits: dict[int, Mapping[str, EndpointLimits]] = {}
         self._changes: Counter[int] = Counter()
         self._states: Kept[tuple[str, int], State] = Kept(_KEPT_STATES)
 
@@ -76,8 +76,8 @@ class Directory:
                 self._limits.pop(shard, None)
         self._position = batch[-1].position
 
-    async def _read(self, shard: int) -> tuple[EndpointLimits, ...]:
-        found: list[EndpointLimits] = []
+    async def _read(self, shard: int) -> Mapping[str, EndpointLimits]:
+        found: dict[str, EndpointLimits] = {}
         after: tuple[str, ...] | None = None
         while True:
             query = RowQuery(
@@ -87,7 +87,9 @@ class Directory:
             for row in page:
                 wanted = state_of(row).endpoint
                 if wanted is not None:
-                    found.append(EndpointLimits(row.id, wanted.max_in_flight, wanted.ordered))
+                    found[row.id] = EndpointLimits(
+                        row.id, wanted.max_in_flight, wanted.ordered, wanted.rate_limit_per_second
+                    )
             if len(page) < _PAGE:
-                return tuple(found)
+                return found
             after = (page[-1].id,)

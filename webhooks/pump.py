@@ -67,10 +67,10 @@ class Pump:
         now = self._clock.now()
         lease_until = plus(now, self._courier.lease_seconds)
         claimed = await self._deliveries.claim(
-            shard, limits.endpoints, now, lease_until, room, through=limits.position
+            shard, limits.endpoints.get, now, lease_until, room, through=limits.position
         )
-        self._courier.dispatch(claimed)
-        return len(claimed)
+        self._courier.dispatch(claimed.deliveries)
+        return len(claimed.deliveries)
 
     async def _pause(self, shard: int, bell: asyncio.Event, blocked: int, longest: float) -> bool:
         """Until a ring, or until something is due. True where something is due, but held back by its endpoint's order
@@ -87,5 +87,7 @@ class Pump:
             return left <= 0
         return False
 
-    def _seconds_until(self, due: Instant) -> float:
-        return (moment(due) - moment(self._clock.now())).total_seconds()
+    def _seconds_until(self, due: str) -> float:
+        if not due:
+            return 0.0
+        return (moment(Instant(due)) - moment(self._clock.now())).total_seconds()

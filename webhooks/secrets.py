@@ -64,10 +64,7 @@ class EndpointSecrets:
     async def opened(self, state: State, now: Instant) -> Opened:
         """Raises `Unsealable`. While one secret replaces another both are answered."""
         stored = _endpoint(state)
-        sealed = [stored.sealed_secret]
-        until = stored.previous_secret_expires_at
-        if stored.previous_sealed_secret is not None and until is not None and now < until:
-            sealed.append(stored.previous_sealed_secret)
+        sealed = [stored.sealed_secret, *(old.sealed for old in stored.retired if now < old.expires_at)]
         headers = {
             name: await self._open(state, f"header:{name.lower()}", text)
             for name, text in stored.sealed_headers.items()

@@ -19,11 +19,15 @@ from executor.ports.copying import Copying as Copying
 from executor.ports.copying import CopySource as CopySource
 from executor.ports.deliveries import Attempt as Attempt
 from executor.ports.deliveries import CheckpointMoved as CheckpointMoved
+from executor.ports.deliveries import Claimed as Claimed
 from executor.ports.deliveries import Deliveries as Deliveries
 from executor.ports.deliveries import Delivery as Delivery
 from executor.ports.deliveries import DeliveryQuery as DeliveryQuery
 from executor.ports.deliveries import EndpointLimits as EndpointLimits
+from executor.ports.deliveries import EndpointState as EndpointState
 from executor.ports.deliveries import Settled as Settled
+from executor.ports.deliveries import bucket_milliseconds as bucket_milliseconds
+from executor.ports.deliveries import latency_bucket as latency_bucket
 from executor.ports.ledgers import Engines as Engines
 from executor.ports.ledgers import FirstAnswer as FirstAnswer
 from executor.ports.ledgers import FirstAnswers as FirstAnswers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+import math
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -14,7 +15,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """One event on its way to one endpoint. `position` is null for a test event, which has its `body` here.
 
     `status` is pending, in_flight, retrying, succeeded, exhausted or cancelled. `replay_id` names the replay that it
-    belongs to, null for what is live.
+    belongs to, null for what is live. `forgiven` attempts were made before somebody asked for it again: the policy
+    counts from there.
     """
 
     id: str
@@ -32,10 +34,13 @@ class Delivery(Struct, frozen=True, kw_only=True):
     lease_until: Instant | None = None
     body: bytes | None = None
     replay_id: str | None = None
+    forgiven: int = 0
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One request of a delivery and what came of it. `error` is null where an answer came."""
+    """One request of a delivery and what came of it. `error` is null where an answer came, `error_class` where it was
+    a success. `request_headers` and `timings` (milliseconds of each phase) are JSON objects; nothing in them is
+    secret."""
 
     delivery_id: str
     attempt: int
@@ -44,11 +49,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
     status_code: int | None
     error: str | None
     response_body: str | None
+    error_class: str | None = None
+    request_headers: str | None = None
+    timings: str | None = None
 
 
 class Settled(Struct, frozen=True, kw_only=True):
     """What an attempt made of its delivery."""
 
+    webhook_id: str
     attempt: Attempt
     status: str
     next_attempt_at: Instant | None
@@ -68,11 +77,44 @@ class DeliveryQuery(Struct, frozen=True, kw_only=True):
 
 
 class EndpointLimits(NamedTuple):
-    """How an endpoint wants to be served, as the pump gives it to a claim."""
+    """How an endpoint may be served, as the pump gives it to a claim: under way at once and attempts begun a second,
+    by all processes together, and how many this claim may take."""
 
     webhook_id: str
     max_in_flight: int
     ordered: bool
+    rate_per_second: float | None = None
+    room: int | None = None
+
+
+class Claimed(NamedTuple):
+    """What a claim took. `again_at`: when an endpoint's rate lets more through, null where none held back."""
+
+    deliveries: list[Delivery]
+    again_at: Instant | None = None
+
+
+class EndpointState(Struct, frozen=True, kw_only=True):
+    """How an endpoint has answered. `failing_since` is the first failure after its last success, null where that was
+    its last answer."""
+
+    webhook_id: str
+    last_success_at: Instant | None = None
+    last_failure_at: Instant | None = None
+    failing_since: Instant | None = None
+
+
+_BUCKETS_AN_OCTAVE: Final = 4
+
+
+def latency_bucket(milliseconds: float) -> int:
+    """Latencies are counted in buckets that grow by a fifth: 0 for what is below a millisecond."""
+    return 0 if milliseconds < 1 else 1 + math.floor(_BUCKETS_AN_OCTAVE * math.log2(milliseconds))
+
+
+def bucket_milliseconds(bucket: int) -> float:
+    """The upper bound of a bucket."""
+    return float(2 ** (bucket / _BUCKETS_AN_OCTAVE))
 
 
 class CheckpointMoved(Exception):
@@ -100,15 +142,16 @@ class Deliveries(Protocol):
     async def claim(
         self,
         shard: int,
-        limits: Sequence[EndpointLimits],
+        limits: Callable[[str], EndpointLimits | None],
         now: Instant,
         lease_until: Instant,
         limit: int,
         *,
         through: int,
-    ) -> list[Delivery]:
-        """Takes due deliveries of these endpoints, oldest first: pending or retrying ones whose time has come, and
-        in-flight ones whose lease ran out. Never more than `max_in_flight` of an endpoint under way at once; of an
+    ) -> Claimed:
+        """Takes due deliveries of a shard: pending ones, in the log's order, then retrying ones whose time has come
+        and in-flight ones whose lease ran out. `limits` is asked about each endpoint that has any; null: not now.
+        Never more than `max_in_flight` of an endpoint under way at once, nor more begun than its rate allows; of an
         ordered one only the oldest that has not ended: of what is live, else of what is replayed, one replay after
         another. They come back as in_flight with `attempt_count` raised.
 
@@ -118,9 +161,10 @@ class Deliveries(Protocol):
         """Prolongs the leases of deliveries as they were claimed; those that are no longer held are left alone."""
 
     async def settle(self, settled: Sequence[Settled]) -> None:
-        """Writes attempts and what they made of their deliveries, in one transaction. One that was claimed again
-        since (its `attempt_count` is another) keeps its status. One that was cancelled while this attempt was under
-        way takes an end (succeeded, exhausted), which is the truth, but not a retry: then it stays cancelled."""
+        """Writes attempts, what they made of their deliveries and what they say of their endpoints, in one
+        transaction. One that was claimed again since (its `attempt_count` is another) keeps its status. One that was
+        cancelled while this attempt was under way takes an end (succeeded, exhausted), which is the truth, but not a
+        retry: then it stays cancelled."""
 
     async def release(self, claimed: Sequence[Delivery], now: Instant) -> None:
         """Gives deliveries back as they were claimed, unsent: due at once, the attempt not counted. Those that are no
@@ -131,6 +175,9 @@ class Deliveries(Protocol):
         is dead. Makes it due at once instead of at the end of its lease (the attempt stays counted: it may have
         arrived); answers how many."""
 
+    async def release_stray(self, now: Instant, latest: Instant) -> int:
+        """Makes due what is in flight with a lease beyond `latest`: a clock has stepped back. Answers how many."""
+
     async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
         """Cancels what has not ended; answers how many. With `until`, an event's position and time, only what was
         there then: live deliveries of events up to it, and test events from before it; replays end by themselves."""
@@ -138,7 +185,14 @@ class Deliveries(Protocol):
     async def next_due(self, shard: int) -> Instant | None:
         """When the shard's next delivery is due (or its lease runs out); null where nothing waits."""
 
-    async def due_shards(self, now: Instant) -> list[int]: ...
+    async def state(self, webhook_id: str) -> EndpointState | None:
+        """Null for one that was never sent anything."""
+
+    async def failing(self, since: Instant) -> list[EndpointState]:
+        """Endpoints that have failed since then or longer, and were sent something since."""
+
+    async def forgive(self, webhook_id: str) -> None:
+        """Forgets since when an endpoint has failed."""
 
     async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None: ...
 

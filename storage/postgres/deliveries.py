@@ -6,20 +6,33 @@ The limits of an endpoint are kept here: claims of one shard go one after the ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from msgspec.structs import astuple
 
 from executor.domain.values import Instant
-from executor.ports import Attempt, CheckpointMoved, Delivery, DeliveryQuery, EndpointLimits, Settled
+from executor.ports import (
+    Attempt,
+    CheckpointMoved,
+    Claimed,
+    Delivery,
+    DeliveryQuery,
+    EndpointLimits,
+    EndpointState,
+    Settled,
+)
+from storage.attempts import answered, counted
 from storage.postgres.connection import Connection, Pool, arrays, numbered
 from storage.postgres.values import back, columns
+from storage.rooms import Rooms
 from storage.rows import kinds
 from storage.sql import named
 
 _COLUMNS: Final = ", ".join(Delivery.__struct_fields__)
 _ATTEMPT_COLUMNS: Final = ", ".join(Attempt.__struct_fields__)
+_STATE_COLUMNS: Final = ", ".join(EndpointState.__struct_fields__)
 _TYPES: Final = {str: "text", int: "bigint", bytes: "bytea"}
 _ENDED: Final = frozenset({"succeeded", "exhausted", "cancelled"})
 
@@ -46,23 +59,26 @@ class PostgresDeliveries:
     async def claim(
         self,
         shard: int,
-        limits: Sequence[EndpointLimits],
+        limits: Callable[[str], EndpointLimits | None],
         now: Instant,
         lease_until: Instant,
         limit: int,
         *,
         through: int,
-    ) -> list[Delivery]:
-        if not limits or limit <= 0:
-            return []
+    ) -> Claimed:
+        if limit <= 0:
+            return Claimed([])
         async with self._pool.transaction() as connection:
             await connection.execute(_sql("claim_lock"), shard)
-            ids = await _due(connection, shard, limits, now, limit, through)
-            if not ids:
-                return []
-            rows = back(await connection.fetch(_sql("take").replace("{columns}", _COLUMNS), ids, lease_until, now))
+            due = await Due(connection, shard, now, through).of(limits, limit)
+            if not due.ids:
+                return Claimed([], due.again_at)
+            if due.paced:
+                await connection.execute(_sql("pace"), *columns(due.paced, 2))
+            take = _sql("take").replace("{columns}", _COLUMNS)
+            rows = back(await connection.fetch(take, due.ids, lease_until, now))
         taken = {delivery.id: delivery for delivery in map(_delivery, rows)}
-        return [taken[id] for id in ids if id in taken]
+        return Claimed([taken[id] for id in due.ids if id in taken], due.again_at)
 
     async def renew(self, claimed: Sequence[Delivery], lease_until: Instant) -> None:
         if claimed:
@@ -79,6 +95,8 @@ class PostgresDeliveries:
         async with self._pool.transaction() as connection:
             await connection.execute(_INSERT_ATTEMPTS, *columns(attempts, len(Attempt.__struct_fields__)))
             await connection.execute(_sql("settle"), *columns(made, 5))
+            await connection.execute(_sql("answered"), *columns(answered(settled), 4))
+            await connection.execute(_sql("count_attempts"), *columns(counted(settled), 5))
 
     async def release(self, claimed: Sequence[Delivery], now: Instant) -> None:
         if claimed:
@@ -87,6 +105,9 @@ class PostgresDeliveries:
     async def release_all(self, now: Instant) -> int:
         return await self._pool.execute(_sql("release_all"), now)
 
+    async def release_stray(self, now: Instant, latest: Instant) -> int:
+        return await self._pool.execute(_sql("release_stray"), now, latest)
+
     async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
         return await self._pool.execute(_sql("cancel_waiting"), webhook_id, now, *(until or (None, None)))
 
@@ -94,8 +115,15 @@ class PostgresDeliveries:
         due = await self._pool.value(_sql("next_due"), shard)
         return Instant(due) if due is not None else None
 
-    async def due_shards(self, now: Instant) -> list[int]:
-        return [shard for (shard,) in await self._pool.rows(_sql("due_shards"), now)]
+    async def state(self, webhook_id: str) -> EndpointState | None:
+        row = await self._pool.row(_state_sql("endpoint_state"), webhook_id)
+        return None if row is None else _state(row)
+
+    async def failing(self, since: Instant) -> list[EndpointState]:
+        return [_state(row) for row in await self._pool.rows(_state_sql("endpoints_failing"), since)]
+
+    async def forgive(self, webhook_id: str) -> None:
+        await self._pool.execute(_sql("endpoint_forgive"), webhook_id)
 
     async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None:
         row = await self._pool.row(_sql("delivery").replace("{columns}", _COLUMNS), id)
@@ -110,7 +138,7 @@ class PostgresDeliveries:
     async def attempts(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
         """Deliveries without attempts are absent."""
         attempts: dict[str, list[Attempt]] = {}
-        for row in await self._pool.rows(_sql("attempts"), list(delivery_ids)):
+        for row in await self._pool.rows(_sql("attempts").replace("{columns}", _ATTEMPT_COLUMNS), list(delivery_ids)):
             attempts.setdefault(row[0], []).append(_attempt(row))
         return attempts
 
@@ -122,29 +150,42 @@ async def add(connection: Connection, deliveries: Sequence[Delivery]) -> None:
         await connection.execute(_INSERT, *columns(rows, len(rows[0])))
 
 
-async def _due(
-    connection: Connection, shard: int, limits: Sequence[EndpointLimits], now: Instant, limit: int, through: int
-) -> list[str]:
-    """Which deliveries may be taken now: what came due first, first."""
-    of = {endpoint.webhook_id: endpoint for endpoint in limits}
-    free: dict[str, int] = {}
-    for webhook_id, under_way, is_due in await connection.fetch(_sql("under_way"), list(of), now):
-        room = min(of[webhook_id].max_in_flight - under_way, limit)
-        if of[webhook_id].ordered and under_way:
-            room = 0
-        if is_due and room > 0:
-            free[webhook_id] = room
-    ordered = [id for id in free if of[id].ordered]
-    others = [id for id in free if not of[id].ordered]
-    rows = []
-    if others:
-        rows += await connection.fetch(
-            _sql("due_of_endpoints"), others, [free[id] for id in others], now, shard, through
-        )
-    if ordered:
-        rows += await connection.fetch(_sql("due_in_order"), ordered, now, shard, through)
-    due = sorted({(due_at, position or 0, id) for id, due_at, position in rows})
-    return [id for _, _, id in due[:limit]]
+class Due:
+    """Which deliveries of a shard may be taken now, looked up in the transaction that takes them."""
+
+    def __init__(self, connection: Connection, shard: int, now: Instant, through: int) -> None:
+        self._connection, self._shard, self._now, self._through = connection, shard, now, through
+        self._rooms = Rooms(now)
+        self.ids: list[str] = []
+        self.paced: list[tuple[str, int]] = []
+        self.again_at: Instant | None = None
+
+    async def of(self, limits: Callable[[str], EndpointLimits | None], limit: int) -> Due:
+        """What came due first, first, over all endpoints."""
+        found = await self._connection.fetch(_sql("due_endpoints"), self._shard, self._now)
+        of = {id: wanted for (id,) in found if (wanted := limits(id)) is not None}
+        room: dict[str, int] = {}
+        for id, under_way, paced_until in await self._connection.fetch(_sql("under_way"), list(of), self._now):
+            room[id] = min(self._rooms.of(of[id], under_way, paced_until), limit)
+        rows = await self._look_up({id: of[id] for id in of if room[id] > 0}, room)
+        chosen = sorted({(due_at, position or 0, id, webhook) for webhook, id, due_at, position in rows})[:limit]
+        self.ids = [id for _, _, id, _ in chosen]
+        self.paced = self._rooms.paced(webhook for _, _, _, webhook in chosen)
+        self.again_at = self._rooms.again_at
+        return self
+
+    async def _look_up(self, of: Mapping[str, EndpointLimits], room: Mapping[str, int]) -> list[Any]:
+        ordered = [id for id in of if of[id].ordered]
+        others = [id for id in of if not of[id].ordered]
+        rows: list[Any] = []
+        if others:
+            free = [room[id] for id in others]
+            rows += await self._connection.fetch(
+                _sql("due_of_endpoints"), others, free, self._now, self._shard, self._through
+            )
+        if ordered:
+            rows += await self._connection.fetch(_sql("due_in_order"), ordered, self._now, self._through)
+        return rows
 
 
 def _held(claimed: Sequence[Delivery]) -> tuple[list[str], list[int]]:
@@ -174,9 +215,11 @@ def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:
     return sql, [*(value for _, values in given for value in values), query.limit, query.offset]
 
 
-def _due_at(delivery: Delivery) -> Instant | None:
+def _due_at(delivery: Delivery) -> Instant | str | None:
     if delivery.status in _ENDED:
         return None
+    if delivery.status == "pending":
+        return ""
     if delivery.status == "in_flight":
         return delivery.lease_until or delivery.created_at
     return delivery.next_attempt_at or delivery.created_at
@@ -188,6 +231,15 @@ def _delivery(row: Sequence[Any]) -> Delivery:
 
 def _attempt(row: Sequence[Any]) -> Attempt:
     return Attempt(**dict(zip(Attempt.__struct_fields__, row, strict=True)))
+
+
+def _state(row: Sequence[Any]) -> EndpointState:
+    return EndpointState(**dict(zip(EndpointState.__struct_fields__, row, strict=True)))
+
+
+@cache
+def _state_sql(name: str) -> str:
+    return _sql(name).replace("{columns}", _STATE_COLUMNS)
 
 
 def _types(struct: type[Delivery] | type[Attempt]) -> list[str]:

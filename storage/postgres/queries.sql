@@ -375,37 +375,50 @@ RETURNING true;
 -- One claim of a shard at a time: order and limits are decided on what all before it have taken.
 SELECT pg_advisory_xact_lock(1918987876, $1::integer);
 
+-- name: due_endpoints
+-- Endpoints of a shard that have anything due: one seek to each that has anything at all.
+WITH RECURSIVE waiting (id) AS (
+    (SELECT webhook_id FROM deliveries WHERE shard = $1 AND due_at IS NOT NULL ORDER BY webhook_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT webhook_id FROM deliveries
+            WHERE shard = $1 AND webhook_id > waiting.id AND due_at IS NOT NULL ORDER BY webhook_id LIMIT 1)
+    FROM waiting WHERE waiting.id IS NOT NULL
+)
+SELECT id FROM waiting
+WHERE id IS NOT NULL
+  AND EXISTS (SELECT 1 FROM deliveries WHERE shard = $1 AND webhook_id = waiting.id AND due_at <= $2);
+
 -- name: under_way
--- How many of each endpoint's deliveries are being sent, and whether any is due.
+-- How many of each endpoint's deliveries are being sent, and until when its rate is spent.
 SELECT wanted.id,
        (SELECT count(*) FROM deliveries
         WHERE webhook_id = wanted.id AND status = 'in_flight' AND due_at > $2),
-       EXISTS (SELECT 1 FROM deliveries WHERE webhook_id = wanted.id AND due_at <= $2)
+       (SELECT paced_until FROM endpoint_states WHERE webhook_id = wanted.id)
 FROM unnest($1::text[]) AS wanted (id);
 
 -- name: due_of_endpoints
 -- Of each endpoint as many as it has room for: what came due first, first; of one moment, in the log's order. What is
 -- replayed goes one at a time, one replay after another, and only in room that what is live leaves: what is being sent
 -- is not due.
-SELECT due.id, due.due_at, due.position
+SELECT wanted.id, due.id, due.due_at, due.position
 FROM unnest($1::text[], $2::bigint[]) AS wanted (id, free)
 CROSS JOIN LATERAL (
     SELECT id, due_at, position
     FROM (
         (SELECT 1 AS turn, id, due_at, position FROM deliveries
-         WHERE webhook_id = wanted.id AND due_at <= $3 AND shard = $4 AND coalesce(position, 0) <= $5
+         WHERE shard = $4 AND webhook_id = wanted.id AND due_at <= $3 AND coalesce(position, 0) <= $5
            AND replay_id IS NULL
          ORDER BY due_at, position NULLS FIRST, id
          LIMIT wanted.free)
         UNION ALL
         (SELECT 2 AS turn, id, due_at, position
          FROM (
-            SELECT id, due_at, position, shard FROM deliveries
+            SELECT id, due_at, position FROM deliveries
             WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
             ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
             LIMIT 1
          ) AS oldest
-         WHERE due_at <= $3 AND shard = $4 AND coalesce(position, 0) <= $5)
+         WHERE due_at <= $3 AND coalesce(position, 0) <= $5)
     ) AS either
     ORDER BY turn
     LIMIT wanted.free
@@ -414,22 +427,22 @@ CROSS JOIN LATERAL (
 -- name: due_in_order
 -- Of each endpoint the oldest that has not ended, if it is due: of what is live, else of what is replayed, one replay
 -- after another. The order names the column that is null, or else not, so that the index gives it.
-SELECT next.id, next.due_at, next.position
+SELECT wanted.id, next.id, next.due_at, next.position
 FROM unnest($1::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT oldest.id, oldest.due_at, oldest.position
     FROM (
-        (SELECT 1 AS turn, id, due_at, position, shard FROM deliveries
+        (SELECT 1 AS turn, id, due_at, position FROM deliveries
          WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NULL
          ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
          LIMIT 1)
         UNION ALL
-        (SELECT 2 AS turn, id, due_at, position, shard FROM deliveries
+        (SELECT 2 AS turn, id, due_at, position FROM deliveries
          WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
          ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
          LIMIT 1)
     ) AS oldest
-    WHERE oldest.due_at <= $2 AND oldest.shard = $3 AND coalesce(oldest.position, 0) <= $4
+    WHERE oldest.due_at <= $2 AND coalesce(oldest.position, 0) <= $3
     ORDER BY oldest.turn
     LIMIT 1
 ) AS next;
@@ -467,7 +480,7 @@ UPDATE deliveries
 SET status = CASE WHEN attempt_count > 1 THEN 'retrying' ELSE 'pending' END,
     attempt_count = attempt_count - 1,
     next_attempt_at = $3,
-    due_at = $3,
+    due_at = CASE WHEN attempt_count > 1 THEN $3 ELSE '' END,
     lease_until = NULL
 FROM unnest($1::text[], $2::bigint[]) AS held (id, attempt)
 WHERE deliveries.id = held.id AND deliveries.attempt_count = held.attempt AND deliveries.status = 'in_flight';
@@ -475,6 +488,38 @@ WHERE deliveries.id = held.id AND deliveries.attempt_count = held.attempt AND de
 -- name: release_all
 -- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
 UPDATE deliveries SET due_at = $1, lease_until = $1 WHERE status = 'in_flight';
+
+-- name: release_stray
+UPDATE deliveries SET due_at = $1, lease_until = $1 WHERE status = 'in_flight' AND due_at > $2;
+
+-- name: endpoint_state
+SELECT {columns} FROM endpoint_states WHERE webhook_id = $1;
+
+-- name: endpoints_failing
+SELECT {columns} FROM endpoint_states WHERE failing_since <= $1 AND last_failure_at > $1;
+
+-- name: endpoint_forgive
+UPDATE endpoint_states SET failing_since = NULL WHERE webhook_id = $1;
+
+-- name: pace
+INSERT INTO endpoint_states (webhook_id, paced_until) SELECT * FROM unnest($1::text[], $2::bigint[])
+ON CONFLICT (webhook_id) DO UPDATE SET paced_until = excluded.paced_until;
+
+-- name: answered
+-- Failing since the first failure after the last success.
+INSERT INTO endpoint_states (webhook_id, last_success_at, last_failure_at, failing_since)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+ON CONFLICT (webhook_id) DO UPDATE
+SET last_success_at = coalesce(excluded.last_success_at, endpoint_states.last_success_at),
+    last_failure_at = coalesce(excluded.last_failure_at, endpoint_states.last_failure_at),
+    failing_since = CASE WHEN excluded.last_success_at IS NULL
+        THEN coalesce(endpoint_states.failing_since, excluded.failing_since) ELSE excluded.failing_since END;
+
+-- name: count_attempts
+INSERT INTO attempt_counts (webhook_id, hour, outcome, bucket, attempts)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (webhook_id, hour, outcome, bucket) DO UPDATE
+SET attempts = attempt_counts.attempts + excluded.attempts;
 
 -- name: cancel_waiting
 UPDATE deliveries
@@ -486,18 +531,6 @@ WHERE webhook_id = $1 AND due_at IS NOT NULL AND (
 
 -- name: next_due
 SELECT min(due_at) FROM deliveries WHERE shard = $1 AND due_at IS NOT NULL;
-
--- name: due_shards
--- One seek for each shard that has anything, and one for its earliest.
-WITH RECURSIVE shards (shard) AS (
-    SELECT min(shard) FROM deliveries WHERE due_at IS NOT NULL
-    UNION ALL
-    SELECT (SELECT min(shard) FROM deliveries WHERE shard > shards.shard AND due_at IS NOT NULL)
-    FROM shards WHERE shards.shard IS NOT NULL
-)
-SELECT shard FROM shards
-WHERE shard IS NOT NULL
-  AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.shard = shards.shard AND due_at <= $1);
 
 -- name: delivery
 SELECT {columns} FROM deliveries WHERE id = $1;
@@ -530,7 +563,7 @@ SET status = 'cancelled', completed_at = $2, next_attempt_at = NULL, lease_until
 WHERE replay_id = $1 AND due_at IS NOT NULL;
 
 -- name: attempts
-SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body
+SELECT {columns}
 FROM attempts WHERE delivery_id = ANY ($1::text[]) ORDER BY delivery_id, attempt;
 
 -- name: fold

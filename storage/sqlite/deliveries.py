@@ -1,19 +1,34 @@
 """The ledger of deliveries on SQLite: what is due to whom, what is under way, what came of each attempt.
 
-The limits of an endpoint are kept here, inside the writer's transaction, so two pumps cannot overstep them together.
+The limits of an endpoint are kept here: claims of one shard go one after the other, so two pumps cannot overstep them
+together. No other process claims from this store.
 """
 # ruff: noqa: S608 - the text comes from our own types, checked; every value is a parameter
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final
 
 from msgspec.structs import astuple
 
 from executor.domain.values import Instant
-from executor.ports import Attempt, CheckpointMoved, Delivery, DeliveryQuery, EndpointLimits, Settled
+from executor.ports import (
+    Attempt,
+    CheckpointMoved,
+    Claimed,
+    Delivery,
+    DeliveryQuery,
+    EndpointLimits,
+    EndpointState,
+    Settled,
+)
+from storage.attempts import answered, counted
+from storage.rooms import Rooms
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.statements import insert, queries, select_in
@@ -22,7 +37,17 @@ from storage.sqlite.writer import Writer
 _COLUMNS: Final = ", ".join(Delivery.__struct_fields__)
 _ATTEMPT_COLUMNS: Final = ", ".join(Attempt.__struct_fields__)
 _MAX_IDS: Final = 1000
+_STATE_COLUMNS: Final = ", ".join(EndpointState.__struct_fields__)
 _ENDED: Final = frozenset({"succeeded", "exhausted", "cancelled"})
+
+_PACED: Final = "ON CONFLICT (webhook_id) DO UPDATE SET paced_until = excluded.paced_until"
+_ANSWERED: Final = """ON CONFLICT (webhook_id) DO UPDATE
+SET last_success_at = coalesce(excluded.last_success_at, last_success_at),
+    last_failure_at = coalesce(excluded.last_failure_at, last_failure_at),
+    failing_since = iif(excluded.last_success_at IS NULL,
+                        coalesce(failing_since, excluded.failing_since), excluded.failing_since)"""
+_COUNTED: Final = """ON CONFLICT (webhook_id, hour, outcome, bucket) DO UPDATE
+SET attempts = attempts + excluded.attempts"""
 
 
 class SqliteDeliveries:
@@ -32,6 +57,7 @@ class SqliteDeliveries:
         self._writer = writer
         self._connection = connection
         self._pool = pool
+        self._claims: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def checkpoint(self, name: str) -> int:
         with ours():
@@ -54,16 +80,24 @@ class SqliteDeliveries:
     async def claim(
         self,
         shard: int,
-        limits: Sequence[EndpointLimits],
+        limits: Callable[[str], EndpointLimits | None],
         now: Instant,
         lease_until: Instant,
         limit: int,
         *,
         through: int,
-    ) -> list[Delivery]:
-        if not limits or limit <= 0:
-            return []
-        return await self._writer.run(lambda db: _claim(db, shard, limits, now, lease_until, limit, through))
+    ) -> Claimed:
+        if limit <= 0:
+            return Claimed([])
+        async with self._claims[shard]:
+            # Looked up here, in many small statements; on the writer's thread each would wait for the loop.
+            with ours():
+                due = Due(self._connection, shard, now, through).of(limits, limit)
+            if not due.ids:
+                return Claimed([], due.again_at)
+            rows = await self._writer.run(lambda db: _take(db, due, now, lease_until))
+        taken = {delivery.id: delivery for delivery in map(_delivery, rows)}
+        return Claimed([taken[id] for id in due.ids if id in taken], due.again_at)
 
     async def renew(self, claimed: Sequence[Delivery], lease_until: Instant) -> None:
         if claimed:
@@ -80,6 +114,9 @@ class SqliteDeliveries:
     async def release_all(self, now: Instant) -> int:
         return await self._writer.run(lambda db: db.execute(queries()["release_all"], (now,)).rowcount)
 
+    async def release_stray(self, now: Instant, latest: Instant) -> int:
+        return await self._writer.run(lambda db: db.execute(queries()["release_stray"], (now, latest)).rowcount)
+
     async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
         values = (webhook_id, now, *(until or (None, None)))
         return await self._writer.run(lambda db: db.execute(queries()["cancel_waiting"], values).rowcount)
@@ -89,14 +126,22 @@ class SqliteDeliveries:
             due = self._connection.execute(queries()["next_due"], (shard,)).fetchone()[0]
         return Instant(due) if due is not None else None
 
-    async def due_shards(self, now: Instant) -> list[int]:
+    async def state(self, webhook_id: str) -> EndpointState | None:
         with ours():
-            return [shard for (shard,) in self._connection.execute(queries()["due_shards"], (now,))]
+            row = self._connection.execute(_state_sql("endpoint_state"), (webhook_id,)).fetchone()
+        return None if row is None else _state(row)
+
+    async def failing(self, since: Instant) -> list[EndpointState]:
+        with ours():
+            return [_state(row) for row in self._connection.execute(_state_sql("endpoints_failing"), (since,))]
+
+    async def forgive(self, webhook_id: str) -> None:
+        await self._writer.run(lambda db: db.execute(queries()["endpoint_forgive"], (webhook_id,)).rowcount)
 
     async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None:
         with ours():
             found = _deliveries(self._connection, [id])
-            attempts = select_in(self._connection, queries()["attempts"], [id])
+            attempts = select_in(self._connection, _attempts_sql(), [id])
         return (found[0], [_attempt(row) for row in attempts]) if found else None
 
     async def find(self, query: DeliveryQuery) -> list[Delivery]:
@@ -108,7 +153,7 @@ class SqliteDeliveries:
         attempts: dict[str, list[Attempt]] = {}
         for start in range(0, len(delivery_ids), _MAX_IDS):
             ids = delivery_ids[start : start + _MAX_IDS]
-            sql = queries()["attempts"].replace("{values}", ", ".join("?" * len(ids)))
+            sql = _attempts_sql().replace("{values}", ", ".join("?" * len(ids)))
             for row in await self._pool.rows(sql, ids):
                 attempts.setdefault(row[0], []).append(_attempt(row))
         return attempts
@@ -120,44 +165,60 @@ def add(db: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
     insert(db, f"deliveries({_COLUMNS}, due_at)", rows, "ON CONFLICT (id) DO NOTHING")
 
 
-def _claim(
-    db: sqlite3.Connection,
-    shard: int,
-    limits: Sequence[EndpointLimits],
-    now: Instant,
-    lease_until: Instant,
-    limit: int,
-    through: int,
-) -> list[Delivery]:
-    of = {endpoint.webhook_id: endpoint for endpoint in limits}
-    due: list[tuple[str, int, str]] = []
-    for webhook_id, under_way, is_due in select_in(db, queries()["under_way"], [(id,) for id in of], now, now):
-        free = min(of[webhook_id].max_in_flight - under_way, limit)
-        if not is_due or free <= 0:
-            continue
-        if of[webhook_id].ordered:
-            rows = [] if under_way else _next_in_order(db, webhook_id, now, shard, through)
+class Due:
+    """Which deliveries of a shard may be taken now. The limits of an endpoint hold between claims because those of one
+    shard go one after the other."""
+
+    def __init__(self, db: sqlite3.Connection, shard: int, now: Instant, through: int) -> None:
+        self._db, self._shard, self._now, self._through = db, shard, now, through
+        self._rooms = Rooms(now)
+        self._found: list[tuple[str, int, str, str]] = []
+        self.ids: list[str] = []
+        self.paced: list[tuple[str, int]] = []
+        self.again_at: Instant | None = None
+
+    def of(self, limits: Callable[[str], EndpointLimits | None], limit: int) -> Due:
+        """What came due first, first, over all endpoints."""
+        for (webhook_id,) in self._db.execute(queries()["due_endpoints"], (self._shard, self._now)).fetchall():
+            wanted = limits(webhook_id)
+            if wanted is not None and (room := min(self._room(wanted), limit)) > 0:
+                self._look_up(wanted, room)
+        chosen = sorted(set(self._found))[:limit]
+        self.ids = [id for _, _, id, _ in chosen]
+        self.paced = self._rooms.paced(webhook_id for _, _, _, webhook_id in chosen)
+        self.again_at = self._rooms.again_at
+        return self
+
+    def _room(self, wanted: EndpointLimits) -> int:
+        under_way = self._value("in_flight", wanted.webhook_id, self._now) or 0
+        paced_until = None if wanted.rate_per_second is None else self._value("paced_until", wanted.webhook_id)
+        return self._rooms.of(wanted, under_way, paced_until)
+
+    def _look_up(self, wanted: EndpointLimits, room: int) -> None:
+        """What is live, as many as there is room for; of what is replayed one at a time, in room that is left. An
+        ordered endpoint gets one of either, so a long replay holds nothing up."""
+        of = wanted.webhook_id
+        if wanted.ordered:
+            rows = self._rows("due_in_order", of, self._now, self._through)
+            room = 1
         else:
-            rows = _next(db, webhook_id, now, shard, through, free)
-        due += ((due_at, position or 0, id) for id, due_at, position in rows)
-    ids = [id for _, _, id in sorted(set(due))[:limit]]
-    select_in(db, queries()["take"], ids, lease_until)
-    taken = {delivery.id: delivery for delivery in _deliveries(db, ids)}
-    return [taken[id] for id in ids]
+            rows = self._rows("due_of_endpoint", self._shard, of, self._now, self._through, room)
+        if len(rows) < room:
+            rows += self._rows("replayed_due_in_order", of, self._now, self._through)
+        self._found += ((due_at, position or 0, id, of) for id, due_at, position in rows)
+
+    def _rows(self, name: str, *params: Any) -> list[tuple[Any, ...]]:
+        return self._db.execute(queries()[name], params).fetchall()
+
+    def _value(self, name: str, *params: Any) -> int | None:
+        row = self._db.execute(queries()[name], params).fetchone()
+        return None if row is None else int(row[0])
 
 
-def _next(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int, through: int, free: int) -> list[Any]:
-    """What is live, as many as there is room for; of what is replayed one at a time, in room that is left."""
-    rows = db.execute(queries()["due_of_endpoint"], (webhook_id, now, shard, through, free)).fetchall()
-    if len(rows) < free:
-        rows += db.execute(queries()["replayed_due_in_order"], (webhook_id, now, shard, through)).fetchall()
-    return rows
-
-
-def _next_in_order(db: sqlite3.Connection, webhook_id: str, now: Instant, shard: int, through: int) -> list[Any]:
-    """What is live goes before what is replayed, so that a long replay holds nothing up."""
-    named = (queries()[name] for name in ("due_in_order", "replayed_due_in_order"))
-    return next(filter(None, (db.execute(sql, (webhook_id, now, shard, through)).fetchall() for sql in named)), [])
+def _take(db: sqlite3.Connection, due: Due, now: Instant, lease_until: Instant) -> list[tuple[Any, ...]]:
+    if due.paced:
+        insert(db, "endpoint_states(webhook_id, paced_until)", due.paced, _PACED)
+    return select_in(db, _take_sql(), due.ids, lease_until, now)
 
 
 def _held(claimed: Sequence[Delivery]) -> list[tuple[str, int]]:
@@ -172,11 +233,33 @@ def _settle(db: sqlite3.Connection, settled: Sequence[Settled]) -> None:
         for one in settled
     ]
     select_in(db, queries()["settle"], made)
+    insert(
+        db,
+        "endpoint_states(webhook_id, last_success_at, last_failure_at, failing_since)",
+        answered(settled),
+        _ANSWERED,
+    )
+    insert(db, "attempt_counts(webhook_id, hour, outcome, bucket, attempts)", counted(settled), _COUNTED)
 
 
 def _deliveries(db: sqlite3.Connection, ids: Sequence[str]) -> list[Delivery]:
     sql = queries()["deliveries_in"].replace("{columns}", _COLUMNS)
     return [_delivery(row) for row in select_in(db, sql, ids)]
+
+
+@cache
+def _take_sql() -> str:
+    return queries()["take"].replace("{columns}", _COLUMNS)
+
+
+@cache
+def _attempts_sql() -> str:
+    return queries()["attempts"].replace("{columns}", _ATTEMPT_COLUMNS)
+
+
+@cache
+def _state_sql(name: str) -> str:
+    return queries()[name].replace("{columns}", _STATE_COLUMNS)
 
 
 def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:
@@ -196,9 +279,11 @@ def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:
     return sql, [*(value for _, value in given), query.limit, query.offset]
 
 
-def _due_at(delivery: Delivery) -> Instant | None:
+def _due_at(delivery: Delivery) -> Instant | str | None:
     if delivery.status in _ENDED:
         return None
+    if delivery.status == "pending":
+        return ""
     if delivery.status == "in_flight":
         return delivery.lease_until or delivery.created_at
     return delivery.next_attempt_at or delivery.created_at
@@ -210,3 +295,7 @@ def _delivery(row: Sequence[Any]) -> Delivery:
 
 def _attempt(row: Sequence[Any]) -> Attempt:
     return Attempt(**dict(zip(Attempt.__struct_fields__, row, strict=True)))
+
+
+def _state(row: Sequence[Any]) -> EndpointState:
+    return EndpointState(**dict(zip(EndpointState.__struct_fields__, row, strict=True)))

@@ -301,44 +301,57 @@ SELECT position FROM checkpoints WHERE name = ?;
 -- name: set_checkpoint
 INSERT INTO checkpoints (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position;
 
--- name: under_way
--- How many of each endpoint's deliveries are being sent, and whether any is due. Now comes
--- twice, before the endpoints.
-SELECT wanted.column1,
-       (SELECT count(*) FROM deliveries
-        WHERE webhook_id = wanted.column1 AND status = 'in_flight' AND due_at > ?),
-       EXISTS (SELECT 1 FROM deliveries WHERE webhook_id = wanted.column1 AND due_at <= ?)
-FROM (VALUES {rows}) AS wanted;
+-- name: due_endpoints
+-- Endpoints of a shard that have anything due: one seek to each that has anything at all.
+WITH RECURSIVE waiting (id) AS (
+    SELECT min(webhook_id) FROM deliveries WHERE shard = ?1 AND due_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(webhook_id) FROM deliveries
+            WHERE shard = ?1 AND webhook_id > waiting.id AND due_at IS NOT NULL)
+    FROM waiting WHERE waiting.id IS NOT NULL
+)
+SELECT id FROM waiting
+WHERE id IS NOT NULL
+  AND EXISTS (SELECT 1 FROM deliveries WHERE shard = ?1 AND webhook_id = waiting.id AND due_at <= ?2);
+
+-- name: in_flight
+-- How many of an endpoint's deliveries are being sent.
+SELECT count(*) FROM deliveries WHERE webhook_id = ? AND status = 'in_flight' AND due_at > ?;
 
 -- name: due_of_endpoint
 -- What is live: what came due first, first; of one moment, in the log's order.
 SELECT id, due_at, position FROM deliveries
-WHERE webhook_id = ? AND due_at <= ? AND shard = ? AND coalesce(position, 0) <= ? AND replay_id IS NULL
+WHERE shard = ? AND webhook_id = ? AND due_at <= ? AND coalesce(position, 0) <= ? AND replay_id IS NULL
 ORDER BY due_at, position, id
 LIMIT ?;
 
 -- name: due_in_order
 -- The oldest that has not ended, if it is due; what is replayed has an order of its own.
 SELECT id, due_at, position FROM (
-    SELECT id, due_at, position, shard FROM deliveries
+    SELECT id, due_at, position FROM deliveries
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NULL
     ORDER BY position, id
     LIMIT 1
-) WHERE due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?;
+) WHERE due_at <= ? AND coalesce(position, 0) <= ?;
 
 -- name: replayed_due_in_order
 -- The same of what is replayed: one replay after another. What is being sent is not due, so that it is one at a time.
 SELECT id, due_at, position FROM (
-    SELECT id, due_at, position, shard FROM deliveries
+    SELECT id, due_at, position FROM deliveries
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NOT NULL
     ORDER BY replay_id, position, id
     LIMIT 1
-) WHERE due_at <= ? AND shard = ? AND coalesce(position, 0) <= ?;
+) WHERE due_at <= ? AND coalesce(position, 0) <= ?;
+
+-- name: paced_until
+SELECT paced_until FROM endpoint_states WHERE webhook_id = ?;
 
 -- name: take
+-- What was cancelled or prolonged since it was looked up is not due any more.
 UPDATE deliveries
 SET status = 'in_flight', attempt_count = attempt_count + 1, lease_until = ?1, due_at = ?1, next_attempt_at = NULL
-WHERE id IN ({values});
+WHERE due_at <= ?2 AND id IN ({values})
+RETURNING {columns};
 
 -- name: deliveries_in
 SELECT {columns} FROM deliveries WHERE id IN ({values});
@@ -368,7 +381,7 @@ UPDATE deliveries
 SET status = iif(attempt_count > 1, 'retrying', 'pending'),
     attempt_count = attempt_count - 1,
     next_attempt_at = ?1,
-    due_at = ?1,
+    due_at = iif(attempt_count > 1, ?1, ''),
     lease_until = NULL
 FROM (VALUES {rows}) AS held
 WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 AND deliveries.status = 'in_flight';
@@ -376,6 +389,18 @@ WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 A
 -- name: release_all
 -- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
 UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight';
+
+-- name: release_stray
+UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight' AND +due_at > ?2;
+
+-- name: endpoint_state
+SELECT {columns} FROM endpoint_states WHERE webhook_id = ?;
+
+-- name: endpoints_failing
+SELECT {columns} FROM endpoint_states WHERE failing_since <= ?1 AND last_failure_at > ?1;
+
+-- name: endpoint_forgive
+UPDATE endpoint_states SET failing_since = NULL WHERE webhook_id = ?;
 
 -- name: cancel_waiting
 UPDATE deliveries
@@ -386,18 +411,6 @@ WHERE webhook_id = ?1 AND due_at IS NOT NULL AND (
 
 -- name: next_due
 SELECT min(due_at) FROM deliveries WHERE shard = ? AND due_at IS NOT NULL;
-
--- name: due_shards
--- One seek for each shard that has anything, and one for its earliest.
-WITH RECURSIVE shards (shard) AS (
-    SELECT min(shard) FROM deliveries WHERE due_at IS NOT NULL
-    UNION ALL
-    SELECT (SELECT min(shard) FROM deliveries WHERE shard > shards.shard AND due_at IS NOT NULL)
-    FROM shards WHERE shards.shard IS NOT NULL
-)
-SELECT shard FROM shards
-WHERE shard IS NOT NULL
-  AND EXISTS (SELECT 1 FROM deliveries WHERE deliveries.shard = shards.shard AND due_at <= ?);
 
 -- name: replay
 SELECT {columns} FROM replays WHERE id = ?;
@@ -425,7 +438,7 @@ SET status = 'cancelled', completed_at = ?, next_attempt_at = NULL, lease_until 
 WHERE replay_id = ? AND due_at IS NOT NULL;
 
 -- name: attempts
-SELECT delivery_id, attempt, started_at, duration_ms, status_code, error, response_body
+SELECT {columns}
 FROM attempts WHERE delivery_id IN ({values}) ORDER BY delivery_id, attempt;
 
 -- name: fold

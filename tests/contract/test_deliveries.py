@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from executor.domain.values import Instant, plus
 from executor.ports import (
     Attempt,
     CheckpointMoved,
+    Claimed,
     Deliveries,
     Delivery,
     DeliveryQuery,
     EndpointLimits,
+    EndpointState,
     Settled,
     Store,
 )
@@ -58,7 +61,13 @@ def settled(of: Delivery, status: str, next_attempt_at: Instant | None = None) -
         response_body="a\0b",
     )
     ended = None if status == "retrying" else plus(START, 1)
-    return Settled(attempt=attempt, status=status, next_attempt_at=next_attempt_at, completed_at=ended)
+    return Settled(
+        webhook_id=of.webhook_id,
+        attempt=attempt,
+        status=status,
+        next_attempt_at=next_attempt_at,
+        completed_at=ended,
+    )
 
 
 async def add(ledger: Deliveries, *deliveries: Delivery) -> None:
@@ -76,7 +85,8 @@ async def claim(
     shard: int = 0,
     through: int = 1000,
 ) -> list[Delivery]:
-    return await ledger.claim(shard, limits or (MANY,), at, lease, limit, through=through)
+    of = {wanted.webhook_id: wanted for wanted in limits or (MANY,)}
+    return (await ledger.claim(shard, of.get, at, lease, limit, through=through)).deliveries
 
 
 def ids(deliveries: list[Delivery]) -> list[str]:
@@ -133,7 +143,7 @@ async def test_what_is_there_already_is_left_alone(ledger: Deliveries) -> None:
 
 
 async def test_a_claim_takes_what_is_due_oldest_first(ledger: Deliveries) -> None:
-    await add(ledger, delivery(3), delivery(1), delivery(2, next_attempt_at=plus(START, 1)))
+    await add(ledger, delivery(3), delivery(1), delivery(2, status="retrying", next_attempt_at=plus(START, 1)))
     claimed = await claim(ledger)
     assert ids(claimed) == ["D001", "D003"]
     assert {(one.status, one.attempt_count, one.lease_until) for one in claimed} == {("in_flight", 1, LEASE)}
@@ -146,7 +156,7 @@ async def test_a_claim_takes_only_its_shard_its_endpoints_and_its_limit(ledger: 
     await add(ledger, delivery(1), delivery(2), delivery(3, shard=1), delivery(4, webhook_id="other"))
     assert ids(await claim(ledger, limit=1)) == ["D001"]
     assert ids(await claim(ledger)) == ["D002"]
-    assert await ledger.claim(0, (), START, LEASE, 10, through=1000) == []
+    assert await ledger.claim(0, {}.get, START, LEASE, 10, through=1000) == Claimed([])
     assert ids(await claim(ledger, shard=1)) == ["D003"]
     assert await claim(ledger, EndpointLimits("nobody", 1, False)) == []
 
@@ -338,22 +348,92 @@ async def test_what_a_dead_process_was_sending_is_due_at_once_and_counted(ledger
     await claim(ledger, limit=2)
     now = plus(START, 1)
     assert await ledger.release_all(now) == 2
-    assert await ledger.due_shards(now) == [0]
     again = await claim(ledger, EndpointLimits("H", 2, False), at=now)
     assert [(one.id, one.attempt_count) for one in again] == [("D003", 1), ("D001", 2)]
 
 
 async def test_when_a_shard_is_due(ledger: Deliveries) -> None:
+    """What was never tried is due whatever the clock says."""
     assert await ledger.next_due(0) is None
-    assert await ledger.due_shards(START) == []
     later = plus(START, 60)
-    await add(ledger, delivery(1, shard=3), delivery(2, shard=7, next_attempt_at=later), delivery(3, shard=900))
-    assert [await ledger.next_due(shard) for shard in (0, 3, 7, 900)] == [None, START, later, START]
-    assert await ledger.due_shards(START) == [3, 900]
-    assert await ledger.due_shards(later) == [3, 7, 900]
-    await claim(ledger, shard=3)
-    assert await ledger.due_shards(START) == [900]
-    assert await ledger.due_shards(LEASE) == [3, 900]
+    tried = {"status": "retrying", "attempt_count": 1}
+    await add(ledger, delivery(1, shard=3), delivery(2, shard=7, next_attempt_at=later, **tried))
+    assert [await ledger.next_due(shard) for shard in (0, 3, 7)] == [None, "", later]
+    long_ago = plus(START, -3600)
+    assert ids(await claim(ledger, shard=3, at=long_ago)) == ["D001"]
+    assert await ledger.next_due(3) == LEASE
+    assert await claim(ledger, shard=7) == []
+    assert ids(await claim(ledger, shard=7, at=later)) == ["D002"]
+
+
+async def test_a_lease_beyond_all_leases_is_a_clock_that_stepped_back(ledger: Deliveries) -> None:
+    await add(ledger, delivery(1), delivery(2))
+    await claim(ledger, limit=1)
+    await claim(ledger, limit=1, lease=plus(START, 3600))
+    assert await ledger.release_stray(START, LEASE) == 1
+    assert [(one.id, one.attempt_count) for one in await claim(ledger)] == [("D002", 2)]
+
+
+async def test_a_claim_takes_no_more_than_it_is_given_room_for(ledger: Deliveries) -> None:
+    await add(ledger, *(delivery(number) for number in range(1, 6)), delivery(6, webhook_id="G"))
+    two = EndpointLimits("H", 100, False, room=2)
+    none = EndpointLimits("G", 100, False, room=0)
+    assert ids(await claim(ledger, two, none)) == ["D001", "D002"]
+    assert ids(await claim(ledger, two)) == ["D003", "D004"]
+
+
+async def test_an_endpoints_rate_is_kept_by_all_claims_together(ledger: Deliveries) -> None:
+    await add(ledger, *(delivery(number) for number in range(1, 40)))
+    paced = EndpointLimits("H", 100, False, rate_per_second=20)
+    taken: list[str] = []
+    at = START
+    for _ in range(6):
+        claimed = await ledger.claim(0, {"H": paced}.get, at, plus(at, 30), 100, through=1000)
+        taken += ids(claimed.deliveries)
+        again = await ledger.claim(0, {"H": paced}.get, at, plus(at, 30), 100, through=1000)
+        assert again.deliveries == []
+        assert again.again_at is not None
+        at = again.again_at
+    assert at == plus(START, 0.3)
+    assert taken == [f"D{number:03}" for number in range(1, 8)], "two at once, then one for each twentieth"
+    rested = await ledger.claim(0, {"H": paced}.get, plus(at, 60), plus(at, 90), 100, through=1000)
+    assert len(rested.deliveries) == 2, "who was idle saves nothing up"
+    back = await ledger.claim(0, {"H": paced}.get, plus(START, -3600), LEASE, 100, through=1000)
+    assert back.again_at is not None
+    assert back.again_at <= plus(START, -3599), "a clock that stepped back holds nobody up"
+
+
+async def test_how_an_endpoint_has_answered(ledger: Deliveries) -> None:
+    assert await ledger.state("H") is None
+    await add(ledger, *(delivery(number) for number in range(1, 5)), delivery(5, webhook_id="G"))
+    both = (MANY, EndpointLimits("G", 100, False))
+    one, two, three, four, other = sorted(await claim(ledger, *both), key=lambda each: each.id)
+
+    async def answers(of: Delivery, kind: str, seconds: float) -> None:
+        made = settled(of, kind, plus(START, 99) if kind == "retrying" else None)
+        attempt = structs.replace(made.attempt, started_at=plus(START, seconds))
+        await ledger.settle([structs.replace(made, attempt=attempt)])
+
+    def seen(**fields: Instant) -> EndpointState:
+        return EndpointState(webhook_id="H", **fields)
+
+    await answers(one, "retrying", 1)
+    first = plus(START, 1)
+    assert await ledger.state("H") == seen(last_failure_at=first, failing_since=first)
+    await answers(two, "exhausted", 2)
+    assert await ledger.state("H") == seen(last_failure_at=plus(START, 2), failing_since=first)
+    assert await ledger.failing(first) == [await ledger.state("H")]
+    assert await ledger.failing(START) == []
+    await answers(three, "succeeded", 3)
+    ok = plus(START, 3)
+    assert await ledger.state("H") == seen(last_success_at=ok, last_failure_at=plus(START, 2))
+    await answers(four, "retrying", 4)
+    since = plus(START, 4)
+    assert await ledger.state("H") == seen(last_success_at=ok, last_failure_at=since, failing_since=since)
+    await answers(other, "retrying", 1)
+    await ledger.forgive("H")
+    assert await ledger.state("H") == seen(last_success_at=ok, last_failure_at=since)
+    assert await ledger.failing(plus(START, 99)) == []
 
 
 async def test_lists_are_newest_first_and_filtered(ledger: Deliveries) -> None:

@@ -27,7 +27,7 @@ async def test_limits_say_as_of_when_they_are_known(hub: World) -> None:
     directory, before = Directory(hub.store.log, hub.store.reads), hub.store.log.head
     state = (await hub.register(acme, "http://127.0.0.1:1/", max_in_flight=3)).state
     known = await directory.limits(state.shard)
-    assert known.endpoints == (EndpointLimits(state.id, 3, False),)
+    assert known.endpoints == {state.id: EndpointLimits(state.id, 3, False)}
     assert known.position == before, "it has not followed the log any further"
     following = asyncio.create_task(directory.run())
 
@@ -38,10 +38,10 @@ async def test_limits_say_as_of_when_they_are_known(hub: World) -> None:
     change = msgspec.convert({"ordered": True}, UpdateWebhook)
     await hub.webhooks.commands.update(acme, state.id, change)
     await until(followed)
-    assert (await directory.limits(state.shard)).endpoints == (EndpointLimits(state.id, 3, True),)
+    assert (await directory.limits(state.shard)).endpoints == {state.id: EndpointLimits(state.id, 3, True)}
     await hub.webhooks.commands.delete(acme, state.id)
     await until(followed)
-    assert (await directory.limits(state.shard)).endpoints == ()
+    assert (await directory.limits(state.shard)).endpoints == {}
     following.cancel()
     await asyncio.wait([following])
 
@@ -72,7 +72,7 @@ async def test_limits_that_change_while_they_are_read_are_as_of_before(hub: Worl
     await until(lambda: directory._position == hub.store.log.head)
     reads.goes_on.set()
     read = await reading
-    assert (read.endpoints[0].ordered, read.position) == (False, before)
+    assert (read.endpoints[state.id].ordered, read.position) == (False, before)
     again = await directory.limits(state.shard)
     assert (again.endpoints[0].ordered, again.position) == (True, hub.store.log.head)
     following.cancel()

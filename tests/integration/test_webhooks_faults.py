@@ -12,13 +12,14 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from executor.domain.values import derived_id, plus
-from executor.ports import NEW, EndpointLimits, NewEvent, StreamAppend
+from executor.domain.values import Instant, derived_id, plus
+from executor.ports import NEW, Delivery, EndpointLimits, NewEvent, StreamAppend
 from executor.sealing import Sealer, SecretKey
 from tests.integration.forgetting import FORGETFUL
 from tests.integration.receiving import QUICK, Arrived, Receiver, World, receiving, until, world
 from webhooks import delivery
 from webhooks.delivery import given_up
+from webhooks.endpoint import State
 
 _WORKER = """
 import asyncio, sys
@@ -51,6 +52,16 @@ async def hub(tmp_path: Path) -> AsyncIterator[World]:
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as made:
         yield made
+
+
+async def taken(hub: World, webhook: State, lease_until: Instant) -> Delivery:
+    """The one delivery that is due, claimed by a process that dies then."""
+    limits = EndpointLimits(webhook.id, 10, False)
+    claimed = await hub.store.ledgers.deliveries.claim(
+        webhook.shard, {webhook.id: limits}.get, hub.clock.now(), lease_until, 10, through=hub.store.log.head
+    )
+    (one,) = claimed.deliveries
+    return one
 
 
 async def names(receiver: Receiver, count: int) -> list[str]:
@@ -130,10 +141,8 @@ async def test_what_a_dead_worker_claimed_is_sent_again_when_its_lease_runs_out(
     event_id = await hub.workflow(acme, "a")
     await hub.quiet()
     fanning.cancel()
-    now, limits = hub.clock.now(), EndpointLimits(created.state.id, 10, False)
-    (claimed,) = await hub.store.ledgers.deliveries.claim(
-        created.state.shard, [limits], now, plus(now, 0.5), 10, through=hub.store.log.head
-    )
+    now = hub.clock.now()
+    claimed = await taken(hub, created.state, plus(now, 0.5))
     hub.webhooks = hub.fresh()
     await hub.start(is_alone=False)
     await until(lambda: len(receiver.arrived) == 1)
@@ -204,10 +213,7 @@ async def test_dying_between_the_fact_and_its_settling_says_the_fact_once(hub: W
     await hub.workflow(acme, "a")
     await hub.quiet()
     fanning.cancel()
-    now, limits = hub.clock.now(), EndpointLimits(created.state.id, 10, False)
-    (claimed,) = await hub.store.ledgers.deliveries.claim(
-        created.state.shard, [limits], now, plus(now, 0.1), 10, through=hub.store.log.head
-    )
+    claimed = await taken(hub, created.state, plus(hub.clock.now(), 0.1))
     told = StreamAppend(
         stream=delivery.stream(claimed.id),
         expected=NEW,

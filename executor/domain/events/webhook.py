@@ -5,7 +5,7 @@ What is secret in them (`secret`, header values, credentials) is sealed text: se
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -22,16 +22,36 @@ class EndpointFilters(Struct, frozen=True, kw_only=True):
     condition: str | None = None
 
 
+class ClientCredentials(Struct, frozen=True, kw_only=True):
+    """Where and for what a token is asked (OAuth 2.0, RFC 6749, section 4.4). `client_auth` is basic or body."""
+
+    token_url: str
+    scope: str | None = None
+    audience: str | None = None
+    client_auth: str = "basic"
+
+
 class EndpointAuthentication(Struct, frozen=True, kw_only=True):
-    """`type` is none, bearer, basic or header; `sealed` holds the credential, `name` a header's or a user's."""
+    """`type` is none, bearer, basic, header or oauth2; `sealed` holds the credential, `name` is that of a header, a
+    user or a client."""
 
     type: str = "none"
     name: str | None = None
     sealed: str | None = None
+    grant: ClientCredentials | None = None
+
+
+class RetiredSecret(Struct, frozen=True, kw_only=True):
+    """One that was replaced, and signs beside the new one until then. `public_key` where it is an ed25519 key."""
+
+    sealed: str
+    expires_at: Instant
+    public_key: str | None = None
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """An endpoint as the log keeps it."""
+    """An endpoint as the log keeps it. `signing` is hmac or ed25519, and `public_key` (`whpk_…`) is there for the
+    second; `retired` secrets are the newest first. A callback gets the ends of the runs that name its URL, no more."""
 
     url: str
     events: tuple[str, ...]
@@ -45,8 +65,12 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy
     max_in_flight: int
     ordered: bool
-    previous_sealed_secret: str | None = None
-    previous_secret_expires_at: Instant | None = None
+    signing: str = "hmac"
+    public_key: str | None = None
+    retired: tuple[RetiredSecret, ...] = ()
+    rate_limit_per_second: float | None = None
+    metadata: dict[str, Any] = {}
+    is_callback: bool = False
 
 
 class WebhookCreated(Event, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from executor.domain.events.webhook import EndpointAuthentication, EndpointFilters, WebhookCreated
+from executor.domain.events.webhook import EndpointAuthentication, EndpointFilters, RetiredSecret, WebhookCreated
 from executor.domain.values import Instant, RetryPolicy
 from executor.sealing import Sealer, SecretKey, Unsealable
 from tests.unit.executor.test_sealing import Ledger
@@ -49,8 +49,7 @@ async def test_while_a_secret_replaces_another_both_are_opened(secrets: Endpoint
     old, new = await sealed(secrets, "old"), await sealed(secrets, "new")
     state = with_(
         sealed_secret=new.sealed_secret,
-        previous_sealed_secret=old.sealed_secret,
-        previous_secret_expires_at=Instant("2026-01-31T12:00:01.000Z"),
+        retired=(RetiredSecret(sealed=old.sealed_secret, expires_at=Instant("2026-01-31T12:00:01.000Z")),),
     )
     assert (await secrets.opened(state, NOW)).secrets == ("new", "old")
     assert (await secrets.opened(state, Instant("2026-01-31T12:00:01.000Z"))).secrets == ("new",)

@@ -104,7 +104,7 @@ async def test_lists_of_executions(database: Connection) -> None:
         ("types", (), "events_type"),
         ("claimable", ("t", 10), "executions_runnable"),
         ("next_due", (1,), "deliveries_due"),
-        ("due_shards", ("t",), "deliveries_due"),
+        ("due_endpoints", (1, "t"), "deliveries_claim"),
         ("task_claim", ("O1", ["a"], 5, "w", "L", 60), "tasks_claimable"),
         ("tasks_without_lease", (5,), "tasks_with_workers"),
         ("task_leases_expired", (5,), "task_leases_by_end"),
@@ -128,6 +128,11 @@ async def test_named_queries(database: Connection, name: str, params: tuple[Any,
 async def test_lists_of_deliveries(database: Connection, query: DeliveryQuery, index: str) -> None:
     sql, params = _find_sql(query)
     assert index in await plan(database, numbered(sql), params)
+
+
+async def test_endpoints_that_fail_are_sought(database: Connection) -> None:
+    text = named("storage.postgres")["endpoints_failing"].replace("{columns}", "*")
+    assert "endpoint_states_failing" in await plan(database, text, ("t",))
 
 
 async def test_what_a_batch_looks_up_is_sought(database: Connection) -> None:

@@ -156,7 +156,10 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
         ("renew", "SEARCH deliveries USING INDEX"),
         ("release", "SEARCH deliveries USING INDEX"),
         ("next_due", "deliveries_due"),
-        ("due_shards", "deliveries_due"),
+        ("due_endpoints", "deliveries_claim (shard=? AND webhook_id=? AND due_at<?)"),
+        ("in_flight", "deliveries_in_flight (webhook_id=? AND due_at>?)"),
+        ("release_stray", "deliveries_in_flight"),
+        ("endpoints_failing", "endpoint_states_failing (failing_since"),
         ("cancel_waiting", "deliveries_"),
         ("release_all", "deliveries_in_flight"),
         ("lost", "archived_of_organization (organization_id=? AND last_position>?)"),
@@ -189,12 +192,9 @@ def test_stats_need_only_their_index(database: sqlite3.Connection) -> None:
     assert "COVERING INDEX archived_stats (workflow_id=?)" in found
 
 
-def test_versions_and_who_is_under_way_are_seeks(database: sqlite3.Connection) -> None:
+def test_versions_are_seeks(database: sqlite3.Connection) -> None:
     versions = plan(database, queries()["versions"].replace("{rows}", "(?), (?)"))
     assert "SEARCH events USING COVERING INDEX events_stream (stream=?)" in versions
-    under_way = plan(database, queries()["under_way"].replace("{rows}", "(?), (?)"))
-    assert "deliveries_in_flight (webhook_id=? AND due_at>?)" in under_way
-    assert "deliveries_claim (webhook_id=? AND due_at<?)" in under_way or "(webhook_id=? AND due_at<?)" in under_way
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""What a batch of attempts says of their endpoints: how each answered last, and how many there were of each kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from executor.domain.values import Instant
+from executor.ports import Settled, latency_bucket
+
+Answered = tuple[str, Instant | None, Instant | None, Instant | None]
+"""Endpoint, last success, last failure, first failure after the last success."""
+
+Counted = tuple[str, str, str, int, int]
+"""Endpoint, hour, outcome, bucket of the latency, attempts."""
+
+
+def answered(settled: Sequence[Settled]) -> list[Answered]:
+    found: dict[str, Answered] = {}
+    for one in sorted(settled, key=lambda one: one.attempt.started_at):
+        at = one.attempt.started_at
+        id, success, failure, since = found.get(one.webhook_id, (one.webhook_id, None, None, None))
+        if one.status == "succeeded":
+            found[id] = (id, at, failure, None)
+        else:
+            found[id] = (id, success, at, since or at)
+    return sorted(found.values())
+
+
+def counted(settled: Sequence[Settled]) -> list[Counted]:
+    counts = Counter(
+        (
+            one.webhook_id,
+            one.attempt.started_at[:13],
+            "succeeded" if one.status == "succeeded" else one.attempt.error_class or "internal",
+            latency_bucket(one.attempt.duration_ms),
+        )
+        for one in settled
+    )
+    return sorted((*key, attempts) for key, attempts in counts.items())
