@@ -1,4 +1,4 @@
-"""The one way out over HTTP: webhooks, `http_request` and all that follows go through `Egress.send`.
+"""The one way out over HTTP: webhooks, `http_request`, agents and all that follows go through `Egress.send`.
 
 It holds three promises. An address that may not be reached is never connected to: names are filtered as they are
 resolved, and the address of each socket is judged again before it connects, so that neither an IP literal nor a
@@ -11,85 +11,74 @@ No redirects, no cookies, no proxy from the environment.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from msgspec import Struct
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from executor.addresses import Network, literal, refused, refused_host
+from executor.addresses import Network, literal
+from executor.connecting import COURSE, Connector, GuardedResolver, ThreadResolver, judged, tls_context
+from executor.exchange import (
+    Course,
+    EgressError,
+    EgressFailed,
+    EgressRefused,
+    EgressTimeout,
+    Kind,
+    Reply,
+    Timings,
+    failure,
+)
+from executor.targets import Target, examine, header_problem, is_token
 
-_RESOLVERS = 16
+__all__ = [
+    "Egress",
+    "EgressError",
+    "EgressFailed",
+    "EgressRefused",
+    "EgressTimeout",
+    "Kind",
+    "Reply",
+    "Timings",
+    "header_problem",
+]
+
 _LOOKUP_SECONDS = 5.0
-_KEEP_ALIVE_SECONDS = 4.0  # Shorter than the five seconds after which common servers close an idle connection.
-_LONGEST_URL = 2048
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_KNOWN_URLS = 4096
 _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """Content codings that we ask for, and zlib's `wbits` for each (47: zlib or gzip header, found out by itself)."""
-
-
-def header_problem(name: str, value: str) -> str | None:
-    """What keeps a header from being sent (RFC 9110, section 5), without showing its value."""
-    if not _TOKEN.fullmatch(name):
-        return "a header's name holds characters that HTTP does not allow"
-    if not _FIELD_VALUE.fullmatch(value):
-        return f"the value of header {name} holds characters that HTTP does not allow"
-    return None
-
-
-class EgressError(Exception):
-    """A request that got no answer. Its text names no path, query, header or credential."""
-
-
-class EgressRefused(EgressError):
-    """We do not send this: the address may not be reached, or it is no request. Final, unless settings change."""
-
-
-class EgressTimeout(EgressError):
-    """The exchange was not over in time."""
-
-
-class EgressFailed(EgressError):
-    """No look-up, connection, TLS session or proper HTTP answer. May work another time."""
-
-
-class Reply(Struct, frozen=True, kw_only=True):
-    """An answer. Header names are in lower case (repeated ones joined by `, `); `body` is decoded, and `truncated`
-    if it went on after `max_bytes`; `duration` is seconds from start to the end of reading."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    truncated: bool
-    duration: float
-
-
-class _Refused(OSError):
-    """How a refusal passes through aiohttp, which lets only OSErrors of a resolver or a socket through."""
 
 
 class Egress:
     """A pool of connections to the outside, shared by all who send. Use it on one event loop, and `close` it.
 
-    `allow` are networks that may be reached although they are private. `resolver` is for tests of what DNS may do.
+    `allow` are networks that may be reached although they are private. `resolver` is for tests of what DNS may do,
+    `trusted` for certificates of theirs.
     """
 
     def __init__(
-        self, allow: Sequence[Network] = (), *, user_agent: str = "Runcast", resolver: AbstractResolver | None = None
+        self,
+        allow: Sequence[Network] = (),
+        *,
+        user_agent: str = "Runcast",
+        resolver: AbstractResolver | None = None,
+        trusted: Path | None = None,
     ) -> None:
         self._allow = tuple(allow)
         self._user_agent = user_agent
-        self._resolver = _GuardedResolver(self._allow, resolver or _ThreadResolver())
+        self._resolver = GuardedResolver(self._allow, resolver or ThreadResolver())
+        self._trusted = trusted
+        self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._examined = lru_cache(_KNOWN_URLS)(self._examine)
 
     async def send(
         self,
@@ -105,47 +94,25 @@ class Egress:
 
         `timeout` is seconds over the whole exchange. Raises `EgressRefused`, `EgressTimeout`, `EgressFailed`.
         """
-        problems = self.check_url(url) + [each for item in (headers or {}).items() if (each := header_problem(*item))]
-        if problems or not _TOKEN.fullmatch(method):
-            raise EgressRefused("; ".join(problems) or "this is not an HTTP method")
-        started = time.monotonic()
+        target = self._sendable(method, url, headers or {})
+        tls = True if target.scheme == "http" else self._tls or await self._load_tls()
+        course = Course()
+        COURSE.set(course)
+        deadline = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
-                return await self._exchange(method, URL(url), dict(headers or {}), body, max_bytes, started)
-        except TimeoutError:
-            raise EgressTimeout(f"no complete answer within {timeout:g} s") from None
-        except _Refused as error:
-            raise EgressRefused(str(error)) from None
-        except (aiohttp.ClientError, OSError, zlib.error) as error:
-            raise _ours(error) from None
-        except ValueError as error:
-            # aiohttp refuses to write it; its text may hold a value of ours.
-            raise EgressRefused(f"the request cannot be written as HTTP ({type(error).__name__})") from None
+            async with deadline:
+                return await self._exchange(course, method, target, headers, body, max_bytes, tls)
+        except (aiohttp.ClientError, OSError, zlib.error, ValueError) as error:
+            timings = course.timings(time.monotonic())
+            if isinstance(error, TimeoutError) and deadline.expired():
+                said = f"no complete answer within {timeout:g} s (it was {course.phase()})"
+                raise EgressTimeout(said, Kind.TIMEOUT, timings) from None
+            raise failure(error, timings) from None
 
     def check_url(self, url: str) -> list[str]:
         """What is wrong with a URL as far as its text says: scheme, host, port, credentials, an address in any
         spelling that may not be reached. Empty where it may be tried."""
-        if len(url) > _LONGEST_URL:
-            return [f"the URL is longer than {_LONGEST_URL} characters"]
-        try:
-            parsed = URL(url)
-            host, port = parsed.raw_host, parsed.port
-        except (ValueError, UnicodeError):
-            return ["this is not a URL"]
-        problems = []
-        if parsed.scheme not in ("http", "https"):
-            problems.append("the URL must begin with http:// or https://")
-        elif not host:
-            problems.append("the URL has no host")
-        elif not (_HOST.fullmatch(host) or ":" in host):
-            problems.append("the URL's host is not a valid name")
-        elif port == 0:
-            problems.append("the URL's port must be 1 to 65535")
-        if parsed.raw_user is not None or parsed.raw_password is not None:
-            problems.append("the URL must not hold credentials; use 'authentication' or a header")
-        if host and (reason := refused_host(host, self._allow)) is not None:
-            problems.append(f"{reason}, which may not be reached (RUNCAST_EGRESS_ALLOW)")
-        return problems
+        return list(self._examined(url).problems)
 
     async def check_reachable(self, url: str) -> list[str]:
         """`check_url`, and then what the host resolves to now: refused if any of its addresses may not be reached.
@@ -162,7 +129,7 @@ class Egress:
                 found = await self._resolver.inner.resolve(host, parsed.port or 0, socket.AF_UNSPEC)
         except (OSError, TimeoutError, UnicodeError):
             return []
-        kinds = {reason for each in found if (reason := _judged(each["host"], self._allow)) is not None}
+        kinds = {reason for each in found if (reason := judged(each["host"], self._allow)) is not None}
         return [f"{host} resolves to an address that is {kind}, which may not be reached" for kind in sorted(kinds)]
 
     async def close(self) -> None:
@@ -171,30 +138,51 @@ class Egress:
             await session.close()
         await self._resolver.close()
 
+    def _examine(self, url: str) -> Target:
+        return examine(url, self._allow)
+
+    def _sendable(self, method: str, url: str, headers: Mapping[str, str]) -> URL:
+        target = self._examined(url)
+        wrong = [problem for each in headers.items() if (problem := header_problem(*each)) is not None]
+        if target.problems or wrong:
+            said = "; ".join((*target.problems, *wrong))
+            raise EgressRefused(said, target.kind if target.problems else Kind.INVALID)
+        if target.url is None or not is_token(method):
+            raise EgressRefused("this is not an HTTP method", Kind.INVALID)
+        return target.url
+
     async def _exchange(
-        self, method: str, url: URL, headers: dict[str, str], body: bytes | None, max_bytes: int, started: float
+        self,
+        course: Course,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        max_bytes: int,
+        tls: ssl.SSLContext | bool,
     ) -> Reply:
         session = self._session or self._open()
-        async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
-            kept, truncated = await _read(response, max_bytes)
-            if truncated:
+        response = await session.request(method, url, headers=headers, data=body, allow_redirects=False, ssl=tls)
+        course.answered = time.monotonic()
+        is_whole = False
+        try:
+            kept, is_whole = await _read(response, max_bytes)
+        finally:
+            if not is_whole:
                 response.close()
-            return Reply(
-                status=response.status,
-                headers=_joined(response.headers.items()),
-                body=kept,
-                truncated=truncated,
-                duration=time.monotonic() - started,
-            )
+        now = time.monotonic()
+        return Reply(
+            status=response.status,
+            headers=_joined(response.headers.items()),
+            body=kept,
+            truncated=not is_whole,
+            duration=now - course.started,
+            timings=course.timings(now),
+        )
 
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=self._resolver,
-                socket_factory=self._socket,
-                limit=0,
-                keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            ),
+            connector=Connector(self._resolver, self._allow),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "gzip, deflate"},
             skip_auto_headers=("Content-Type",),
@@ -204,74 +192,26 @@ class Egress:
         )
         return self._session
 
-    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, address = info
-        reason = _judged(address[0], self._allow)
-        if reason is not None:
-            raise _Refused(f"the host's address is {reason}, which may not be reached")
-        return socket.socket(family=family, type=kind, proto=protocol)
-
-
-class _GuardedResolver(AbstractResolver):
-    """Lets only addresses through that may be reached."""
-
-    def __init__(self, allow: Sequence[Network], inner: AbstractResolver) -> None:
-        self._allow = allow
-        self.inner = inner
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self.inner.resolve(host, port, family)
-        reasons = [_judged(each["host"], self._allow) for each in found]
-        reachable = [each for each, reason in zip(found, reasons, strict=True) if reason is None]
-        if found and not reachable:
-            raise _Refused(f"the host resolves to an address that is {reasons[0]}, which may not be reached")
-        return reachable
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-
-class _ThreadResolver(AbstractResolver):
-    """getaddrinfo on threads of its own, so that names that hang keep nobody else's thread."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="egress-dns")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        )
-        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=str(at[0]), port=port, family=kind, proto=protocol, flags=flags)
-            for kind, _, protocol, _, at in found
-        ]
-
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _judged(address: str, allow: Sequence[Network]) -> str | None:
-    parsed = literal(address)
-    return "unreadable" if parsed is None else refused(parsed, allow)
+    async def _load_tls(self) -> ssl.SSLContext:
+        self._tls = await asyncio.to_thread(tls_context, self._trusted)
+        return self._tls
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, bool]:
-    """At most `max_bytes` of the decoded body, and whether there was more."""
-    wbits = _ENCODINGS.get(response.headers.get("Content-Encoding", "").strip().lower())
+    """At most `max_bytes` of the decoded body, and whether that is all of it."""
+    content = response.content
+    coding = response.headers.get("Content-Encoding")
+    wbits = None if coding is None else _ENCODINGS.get(coding.strip().lower())
     decoder = None if wbits is None else zlib.decompressobj(wbits)
     kept = bytearray()
     # The budget given to zlib bounds what a bomb can make of a chunk.
-    async for chunk in response.content.iter_any():
+    while not content.at_eof():
+        chunk = await content.readany()
         room = max_bytes + 1 - len(kept)
         kept += chunk[:room] if decoder is None else decoder.decompress(chunk, room)
         if len(kept) > max_bytes:
-            return bytes(kept[:max_bytes]), True
-    return bytes(kept), False
+            return bytes(kept[:max_bytes]), False
+    return bytes(kept), True
 
 
 def _joined(headers: Any) -> dict[str, str]:
@@ -280,25 +220,3 @@ def _joined(headers: Any) -> dict[str, str]:
         low = name.lower()
         joined[low] = f"{joined[low]}, {value}" if low in joined else value
     return joined
-
-
-def _ours(error: Exception) -> EgressError:
-    """A failure of aiohttp, the system or zlib, as ours; with the cause, without anything of the request."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, _Refused):
-        return EgressRefused(str(cause))
-    if isinstance(error, aiohttp.InvalidURL):
-        return EgressRefused("this is not a URL that can be requested")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return EgressFailed("the host's name does not resolve")
-    if isinstance(error, aiohttp.ClientSSLError):
-        return EgressFailed("no TLS session: the certificate or the protocol was not accepted")
-    if isinstance(error, ConnectionRefusedError) or isinstance(cause, ConnectionRefusedError):
-        return EgressFailed("the connection was refused")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return EgressFailed(f"no connection: {error.os_error.strerror or type(cause).__name__}")
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
-        return EgressFailed("the connection was closed before a complete answer came")
-    if isinstance(error, zlib.error):
-        return EgressFailed("the answer's compressed body is damaged")
-    return EgressFailed(f"no proper HTTP answer ({type(error).__name__})")

@@ -4,95 +4,14 @@ import asyncio
 import gzip
 import socket
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from ipaddress import ip_network
+from collections.abc import Callable
 
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from executor.addresses import Network
-from executor.egress import Egress, EgressFailed, EgressRefused, EgressTimeout, Reply
-
-LOOPBACK: list[Network] = [ip_network("127.0.0.0/8")]
-PUBLIC = "93.184.215.14"
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Names(AbstractResolver):
-    """A name server that answers in turn what it was given, the last one for ever."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self._answers = list(answers)
-        self.asked = 0
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        self.asked += 1
-        addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None: ...
-
-
-@asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[int]:
-    server = web.Server(answer)
-    runner = web.ServerRunner(server, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def speaking(speak: Speak) -> AsyncIterator[int]:
-    """A server that speaks raw bytes."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await speak(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-@asynccontextmanager
-async def egress(allow: list[Network] = LOOPBACK, names: Names | None = None) -> AsyncIterator[Egress]:
-    opened = Egress(allow, user_agent="Runcast/test", resolver=names)
-    try:
-        yield opened
-    finally:
-        await opened.close()
-
-
-async def get(out: Egress, url: str, *, timeout: float = 5, max_bytes: int = 16384) -> Reply:
-    return await out.send("GET", url, timeout=timeout, max_bytes=max_bytes)
+from executor.connecting import guarded_socket
+from executor.egress import EgressFailed, EgressRefused, EgressTimeout
+from tests.unit.executor.outside import PUBLIC, Names, egress, get, serving, speaking
 
 
 async def test_a_request_arrives_as_given_and_its_answer_comes_back() -> None:
@@ -368,12 +287,11 @@ async def test_of_several_addresses_only_those_that_may_be_reached_are_connected
         assert (await get(out, f"http://both.example:{port}/", timeout=2)).body == b"reached"
 
 
-async def test_the_socket_is_judged_even_if_a_resolver_lets_an_address_through() -> None:
-    async with egress(allow=[]) as out:
-        for address in (("127.0.0.1", 80), ("::1", 80, 0, 0), ("fe80::1%lo", 80, 0, 1)):
-            family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
-            with pytest.raises(OSError, match="may not be reached"):
-                out._socket((family, socket.SOCK_STREAM, 0, "", address))
+def test_the_socket_is_judged_even_if_a_resolver_lets_an_address_through() -> None:
+    for address in (("127.0.0.1", 80), ("::1", 80, 0, 0), ("fe80::1%lo", 80, 0, 1)):
+        family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
+        with pytest.raises(OSError, match="may not be reached"):
+            guarded_socket((family, socket.SOCK_STREAM, 0, "", address), [])
 
 
 async def test_a_header_that_holds_a_line_break_is_refused_without_showing_it() -> None:

@@ -1,0 +1,73 @@
+"""What may be requested, as far as its text says: URLs and headers before anything is connected. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+from yarl import URL
+
+from executor.addresses import Network, refused_host
+from executor.exchange import Kind
+
+LONGEST_URL: Final = 2048
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class Target(Struct, frozen=True):
+    """A URL as it was examined. With `problems`, `url` is not to be requested; `kind` is that of the first."""
+
+    url: URL | None
+    problems: tuple[str, ...] = ()
+    kind: Kind = Kind.INVALID
+
+
+def examine(text: str, allow: Sequence[Network]) -> Target:
+    """A URL by its text: scheme, host, port, credentials, an address in any spelling that may not be reached."""
+    if len(text) > LONGEST_URL:
+        return Target(None, (f"the URL is longer than {LONGEST_URL} characters",))
+    try:
+        url = URL(text)
+        host, port = url.raw_host, url.port
+    except (ValueError, UnicodeError):
+        return Target(None, ("this is not a URL",))
+    problems = _invalid(url, host, port)
+    refusals = []
+    if host and (reason := refused_host(host, allow)) is not None:
+        refusals.append(f"{reason}, which may not be reached (RUNCAST_EGRESS_ALLOW)")
+    return Target(url, (*problems, *refusals), Kind.INVALID if problems else Kind.NOT_ALLOWED)
+
+
+def _invalid(url: URL, host: str | None, port: int | None) -> list[str]:
+    problems = []
+    if url.scheme not in ("http", "https"):
+        problems.append("the URL must begin with http:// or https://")
+    elif not host:
+        problems.append("the URL has no host")
+    elif not (_HOST.fullmatch(host) or ":" in host):
+        problems.append("the URL's host is not a valid name")
+    elif port == 0:
+        problems.append("the URL's port must be 1 to 65535")
+    if url.raw_user is not None or url.raw_password is not None:
+        problems.append("the URL must not hold credentials; use 'authentication' or a header")
+    return problems
+
+
+def header_problem(name: str, value: str) -> str | None:
+    """What keeps a header from being sent (RFC 9110, section 5), without showing its value."""
+    if not is_token(name):
+        return "a header's name holds characters that HTTP does not allow"
+    if not ((value.isascii() and value.isprintable()) or _FIELD_VALUE.fullmatch(value)):
+        return f"the value of header {name} holds characters that HTTP does not allow"
+    return None
+
+
+@lru_cache(1024)
+def is_token(text: str) -> bool:
+    """Whether it may be a method or a header's name."""
+    return _TOKEN.fullmatch(text) is not None
