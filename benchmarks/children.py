@@ -127,12 +127,27 @@ class Neighbours:
     """What others do to the machine meanwhile, from when this is made."""
 
     def __init__(self) -> None:
-        self._before = _times()
+        self._before, self._ours = _times(), _own()
 
     def __str__(self) -> str:
-        spent = [after - before for before, after in zip(self._before, _times(), strict=True)]
+        spent = self._spent()
         stolen = spent[7] / max(1, sum(spent))
         return f"load {os.getloadavg()[0]:.1f}, {stolen:.0%} of the processors' time taken by other machines"
+
+    def at_the_end(self) -> str:
+        """Once the children have ended: what other processes took, too."""
+        spent, tick = self._spent(), os.sysconf("SC_CLK_TCK")
+        others = sum(spent) - spent[3] - spent[4] - spent[7] - (_own() - self._ours) * tick
+        return f"{self}, {max(0, others) / max(1, sum(spent)):.0%} by other processes"
+
+    def _spent(self) -> list[int]:
+        return [after - before for before, after in zip(self._before, _times(), strict=True)]
+
+
+def _own() -> float:
+    """Seconds of the processor that this process has used, and those of its children that have ended."""
+    of = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in of)
 
 
 def _times() -> list[int]:

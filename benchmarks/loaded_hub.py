@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-from orders import Answer, obey
+from orders import Answer, at_rate, obey
 from payload import line, now
 
 from executor.definitions.validate import compile_definition
@@ -37,8 +38,9 @@ _METADATA: Final = Metadata(actor="system")
 class Run:
     """An execution that lines are appended to, one append after the other."""
 
-    def __init__(self, id: str, appended: Appended) -> None:
-        self.id, self.state, self.version = id, appended.state, appended.version
+    def __init__(self, id: str, workflow_id: str, appended: Appended) -> None:
+        self.id, self.workflow_id, self.state, self.version = id, workflow_id, appended.state, appended.version
+        self.turn = asyncio.Lock()
 
 
 class Loaded:
@@ -61,6 +63,19 @@ class Loaded:
         """So many executions, each for a channel of its own; their ids."""
         self._runs += await self._created(count - len(self._runs))
         return {"ids": [run.id for run in self._runs[:count]]}
+
+    async def spread(self, workflow_ids: list[str], rate: float, events: int) -> Answer:
+        """At fixed times, each to the next workflow of these: as many to one as to another."""
+        runs = [run for id in workflow_ids for run in await self._created(1, id)]
+        turns = itertools.cycle(runs)
+
+        async def publish(due: int) -> None:
+            run = next(turns)
+            async with run.turn:
+                await self._append(run, 1, due)
+
+        await at_rate(publish, rate, events)
+        return {}
 
     async def head(self) -> Answer:
         return {"position": self._log.head}
@@ -88,12 +103,14 @@ class Loaded:
         events = tuple(
             NewEvent(self._clock.new_id(), LogWritten(level="info", message=line(due))) for _ in range(count)
         )
-        (done,) = await self._log.append((self._part(run.id, run.version, run.state, events),), _METADATA)
+        (done,) = await self._log.append(
+            (self._part(run.id, run.workflow_id, run.version, run.state, events),), _METADATA
+        )
         run.state, run.version = done.state, done.version
 
-    async def _created(self, count: int) -> list[Run]:
+    async def _created(self, count: int, workflow_id: str | None = None) -> list[Run]:
         creation = Creation(
-            workflow_id=self._workflow,
+            workflow_id=workflow_id or self._workflow,
             workflow_name="benchmark",
             workflow_version=1,
             workflow_status="active",
@@ -116,17 +133,20 @@ class Loaded:
         events = tuple(
             NewEvent(self._clock.new_id(), event) for event in decide_create(state, creation, self._clock.now())
         )
-        (done,) = await self._log.append((self._part(id, NEW, state, events),), _METADATA)
-        return Run(id, done)
+        part = self._part(id, creation.workflow_id, NEW, state, events)
+        (done,) = await self._log.append((part,), _METADATA)
+        return Run(id, creation.workflow_id, done)
 
-    def _part(self, id: str, expected: int, state: Any, events: tuple[NewEvent, ...]) -> StreamAppend:
+    def _part(
+        self, id: str, workflow_id: str, expected: int, state: Any, events: tuple[NewEvent, ...]
+    ) -> StreamAppend:
         return StreamAppend(
             stream=f"execution:{id}",
             expected=expected,
             state=state,
             events=events,
             organization_id=self._organization,
-            workflow_id=self._workflow,
+            workflow_id=workflow_id,
             execution_id=id,
         )
 
@@ -138,7 +158,7 @@ _opened = process.opened
 async def opened(*arguments: Any, **options: Any) -> AsyncIterator[Services]:
     async with _opened(*arguments, **options) as services:
         loaded = Loaded(services)
-        more = {each.__name__: each for each in (loaded.workflow, loaded.executions, loaded.head)}
+        more = {each.__name__: each for each in (loaded.workflow, loaded.executions, loaded.spread, loaded.head)}
         obeying = asyncio.create_task(obey(loaded, **more))
         try:
             yield services

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from payload import now
@@ -25,13 +25,17 @@ class Publisher(Protocol):
 
 
 async def obey(publisher: Publisher, **more: Callable[..., Awaitable[Answer]]) -> None:
-    """Until standard input ends: whoever gave the orders is gone, and so is this process then."""
+    """Of a server that sends."""
     orders: dict[str, Callable[..., Awaitable[Answer]]] = {
         "burst": lambda **order: _timed(publisher.burst(**order)),
         "one_by_one": lambda events: _timed(_one_by_one(publisher, events)),
-        "at_rate": lambda rate, events: _timed(_at_rate(publisher, rate, events)),
-        **more,
+        "at_rate": lambda rate, events: _timed(at_rate(publisher.publish, rate, events)),
     }
+    await heed(**orders | more)
+
+
+async def heed(**orders: Callable[..., Awaitable[Answer]]) -> None:
+    """Until standard input ends: whoever gave the orders is gone, and so is this process then."""
     reader = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
@@ -61,11 +65,11 @@ async def _one_by_one(publisher: Publisher, events: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _at_rate(publisher: Publisher, rate: float, events: int) -> None:
+async def at_rate(publish: Callable[[int], Coroutine[None, None, None]], rate: float, events: int) -> None:
     """At fixed times, whether or not those before are done: a slow one does not hide how others wait."""
     start = now()
     async with asyncio.TaskGroup() as group:
         for number in range(events):
             due = start + int(number / rate * 1e9)
             await asyncio.sleep((due - now()) / 1e9)
-            group.create_task(publisher.publish(due))
+            group.create_task(publish(due))

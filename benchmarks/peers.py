@@ -74,15 +74,16 @@ class Runcast(Peer):
     def __init__(self, process: Child, url: str) -> None:
         super().__init__(process, int(url.rpartition(":")[2]))
         definition = {"components": [{"id": "start", "type": "start"}]}
-        me, made = self._api("/me"), self._api("/workflows", {"name": "benchmark", "definition": definition})
+        me, made = self.api("/me"), self.api("/workflows", {"name": "benchmark", "definition": definition})
         self._workflow = made["id"]
         process.ask("workflow", organization_id=me["organization"]["id"], workflow_id=self._workflow)
 
-    def _api(self, path: str, body: Answer | None = None) -> Answer:
+    def api(self, path: str, body: Answer | None = None, method: str | None = None) -> Answer:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/api/v1{path}",
             None if body is None else json.dumps(body).encode(),
             {"X-API-Key": KEY, "Content-Type": "application/json"},
+            method=method,
         )
         with urllib.request.urlopen(request) as answer:
             data: Answer = json.load(answer)["data"]
@@ -197,14 +198,21 @@ def _published(number: int, due: int) -> bytes:
 @contextlib.contextmanager
 def runcast(directory: str | None = None) -> Iterator[Runcast]:
     """A whole hub on a durable SQLite file in `directory`, with everything as `runcast up` has it."""
-    environment = {"RUNCAST_BOOTSTRAP_API_KEY": KEY, "RUNCAST_LOG_LEVEL": "error"}
+    with hub(directory) as (process, url):
+        yield Runcast(process, url)
+
+
+@contextlib.contextmanager
+def hub(directory: str | None = None, **more: str) -> Iterator[tuple[Child, str]]:
+    """Its process and its URL; `more` are settings."""
+    environment = {"RUNCAST_BOOTSTRAP_API_KEY": KEY, "RUNCAST_LOG_LEVEL": "error"} | more
     with (
         tempfile.TemporaryDirectory(prefix="runcast-bench-", dir=directory, ignore_cleanup_errors=True) as place,
         running(*script("loaded_hub.py"), place, environment=environment) as process,
     ):
         while " listens on " not in (line := process.line()):
             pass
-        yield Runcast(process, line.split()[-1])
+        yield process, line.split()[-1]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """What benchmarks measure can be measured, in the smallest way there is: that of `steps.py` in this process on a real
-store, that of the socket on a whole hub in a process of its own, beside one peer."""
+store, that of the socket on a whole hub in a process of its own, beside one peer, and that of webhooks on the same
+hub."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -161,3 +163,65 @@ def test_a_client_that_misses_a_message_is_found(servers: list[Any], sockets: Mo
         connections.require_whole(ours.process, 2, 3, since, 1)
         with pytest.raises(SystemExit, match="not got exactly"):
             connections.require_whole(ours.process, 2, 4, since, 1)
+
+
+@pytest.fixture(scope="module")
+def receiver(sockets: ModuleType) -> Iterator[Any]:
+    with importlib.import_module("endpoints").receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def delivering(servers: list[Any]) -> Any:
+    return importlib.import_module("endpoints").Delivering(servers[0].peer)
+
+
+def test_deliveries_a_second_beside_what_posts_as_fast_as_it_can(delivering: Any, receiver: Any) -> None:
+    rates, children = importlib.import_module("rates"), importlib.import_module("children")
+    sizes = rates.Sizes(deliveries=40, posts=10, jobs=5, at_once=3, rounds=1)
+    with children.running(*children.script("posters.py")) as peers:
+        made = rates.rates_table(rates.Bench(delivering, peers, receiver, sizes), sizes, (1, 2))
+    assert cells(made, "deliveries") == ["40", "40", "10", "5", "5"]
+    assert all(float(rate) > 0 for rate in cells(made, "of bare"))
+
+
+def test_how_long_an_event_takes_to_arrive(delivering: Any, receiver: Any) -> None:
+    arrivals = importlib.import_module("arrivals")
+    with delivering.endpoints([{"url": receiver.url(0)}]):
+        rate, *waits, _, _ = arrivals.arrive(delivering, receiver, arrivals.Stream(200, 10))
+    assert rate != "0"
+    assert 0 < float(waits[0]) <= float(waits[-1])
+
+
+def test_a_receiver_counts_what_comes_in_pieces_and_what_comes_again(sockets: ModuleType) -> None:
+    posted = importlib.import_module("posted")
+    stream = b"".join(
+        b"POST /%d HTTP/1.1\r\nwebhook-id: %d\r\nContent-Length: %d\r\n\r\n%s" % (path, id, size, bytes(size))
+        for path, id, size in ((0, 1, 0), (0, 2, 300), (1, 2, 1), (0, 1, 5))
+    )
+    for step in (1, 7, 1000):
+        all, wire = posted.Posted(), Wire()
+        connection = posted.Connection(all)
+        connection.connection_made(wire)
+        for at in range(0, len(stream), step):
+            connection.data_received(stream[at : at + step])
+        assert (len(all.seen), all.seen.total(), wire.answers) == (3, 4, 4)
+
+
+class Wire:
+    """A transport that counts what is written."""
+
+    answers = 0
+
+    def write(self, data: bytes) -> None:
+        self.answers += data.count(b"HTTP/1.1 200 OK")
+
+
+def test_the_benchmark_of_webhooks_does_not_stand_before_the_room(sockets: ModuleType) -> None:
+    """It has the room's name, and the programs beside it look where it stands first."""
+    spec = importlib.util.spec_from_file_location("webhooks", ROOT / "benchmarks" / "webhooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert list(module.__path__) == [str(ROOT / "webhooks")]
