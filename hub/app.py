@@ -26,6 +26,7 @@ from hub.routes import (
     events,
     executions,
     lifecycle,
+    public_keys,
     queue,
     replays,
     schedules,
@@ -40,7 +41,7 @@ from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
 PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
-AT_THE_ROOT = ("/health", "/health/ready", "/metrics")
+AT_THE_ROOT = ("/health", "/health/ready", "/metrics", public_keys.PATH)
 SOCKETS = tuple(f"{prefix}/ws" for prefix in PREFIXES)
 RESOURCES = (
     workflows.RESOURCE,
@@ -51,6 +52,7 @@ RESOURCES = (
     replays.RESOURCE,
     events.RESOURCE,
     webhooks.RESOURCE,
+    public_keys.RESOURCE,
     agents.RESOURCE,
     components.RESOURCE,
     templates.RESOURCE,

@@ -112,6 +112,7 @@ async def shared(hub: Hub) -> Things:
         ("agents", agent),
         ("templates", template),
         *(("workflows", workflow["id"]), ("executions", execution), ("webhooks", webhook["id"]), ("auth", key)),
+        (".well-known", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         *(("deliveries", "01ARZ3NDEKTSV4RRFFQ69G5FAV"), ("events", "1"), ("components", "log")),
     }
     return Things(client, dict(ids))

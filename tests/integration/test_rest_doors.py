@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 from hub.app import AT_THE_ROOT, OPERATIONS, PREFIXES, SOCKETS
 from hub.auth.permissions import PERMISSIONS
 from hub.operation import ANYBODY, OPEN, Operation
+from hub.routes import public_keys
 from hub.settings import VERSION
 from tests.integration.hubs import SMALLEST, WAITING, Answer, Client, Hub, unique, until
 from tests.integration.receiving import receiving
@@ -78,6 +79,7 @@ async def things(client: Client) -> dict[str, str]:
         "workflows": workflow["id"],
         "executions": execution,
         "webhooks": webhook["id"],
+        ".well-known": webhook["id"],
         "deliveries": delivery,
         "auth": key,
         "agents": agent,
@@ -244,7 +246,7 @@ async def test_health_is_open_at_its_three_places(hub: Hub) -> None:
         assert all(parts[name]["response_time_ms"] >= 0 for name in ("database", "redis"))
         ready = await hub.nobody.send("GET", "/health/ready", prefix=prefix)
         assert (ready.status, ready.data["ready"]) == (200, True)
-    assert set(AT_THE_ROOT) == {"/health", "/health/ready", "/metrics"}
+    assert set(AT_THE_ROOT) == {"/health", "/health/ready", "/metrics", public_keys.PATH}
 
 
 async def test_every_answer_has_an_envelope_and_its_two_headers(admin: Client, hub: Hub) -> None:
