@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -19,7 +17,6 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from executor.addresses import Network, literal, refused
 from executor.exchange import Course, Refusal
 
-_RESOLVERS = 16
 _KEEP_ALIVE_SECONDS = 4.0  # Shorter than the five seconds after which common servers close an idle connection.
 
 COURSE: ContextVar[Course] = ContextVar("egress_course")
@@ -33,7 +30,13 @@ class Connector(aiohttp.TCPConnector):
         def guarded(info: tuple[Any, ...]) -> socket.socket:
             return guarded_socket(info, allow)
 
-        super().__init__(resolver=resolver, socket_factory=guarded, limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        super().__init__(
+            resolver=resolver,
+            use_dns_cache=False,  # That is up to the resolver.
+            socket_factory=guarded,
+            limit=0,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        )
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
@@ -76,19 +79,16 @@ def guarded_socket(info: tuple[Any, ...], allow: Sequence[Network]) -> socket.so
 class GuardedResolver(AbstractResolver):
     """Lets only addresses through that may be reached."""
 
-    def __init__(self, allow: Sequence[Network], inner: AbstractResolver) -> None:
-        self._allow = allow
-        self.inner = inner
+    def __init__(self, allow: Sequence[Network], lookups: AbstractResolver) -> None:
+        self._allow, self._lookups = allow, lookups
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         course = COURSE.get()
         course.asked = time.monotonic()
-        try:
-            found = await self.inner.resolve(host, port, family)
-        finally:
-            course.found = time.monotonic()
+        found = await self._lookups.resolve(host, port, family)
+        course.found = time.monotonic()
         reasons = [judged(each["host"], self._allow) for each in found]
         reachable = [each for each, reason in zip(found, reasons, strict=True) if reason is None]
         if found and not reachable:
@@ -96,29 +96,7 @@ class GuardedResolver(AbstractResolver):
         return reachable
 
     async def close(self) -> None:
-        await self.inner.close()
-
-
-class ThreadResolver(AbstractResolver):
-    """getaddrinfo on threads of its own, so that names that hang keep nobody else's thread."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="egress-dns")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        )
-        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(hostname=host, host=str(at[0]), port=port, family=kind, proto=protocol, flags=flags)
-            for kind, _, protocol, _, at in found
-        ]
-
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._lookups.close()
 
 
 def judged(address: str, allow: Sequence[Network]) -> str | None:

@@ -11,12 +11,12 @@ No redirects, no cookies, no proxy from the environment.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from executor.addresses import Network, literal
-from executor.connecting import COURSE, Connector, GuardedResolver, ThreadResolver, judged, tls_context
+from executor.connecting import COURSE, Connector, GuardedResolver, judged, tls_context
 from executor.exchange import (
     Course,
     EgressError,
@@ -37,6 +37,7 @@ from executor.exchange import (
     Timings,
     failure,
 )
+from executor.lookups import Lookups, ThreadResolver
 from executor.targets import Target, examine, header_problem, is_token
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
 
 _LOOKUP_SECONDS = 5.0
 _KNOWN_URLS = 4096
+_LONGEST_AT_ONCE = 1024 * 1024  # A longer body is handed to the socket in pieces, so that the loop goes on.
 _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """Content codings that we ask for, and zlib's `wbits` for each (47: zlib or gzip header, found out by itself)."""
 
@@ -74,7 +76,7 @@ class Egress:
     ) -> None:
         self._allow = tuple(allow)
         self._user_agent = user_agent
-        self._resolver = GuardedResolver(self._allow, resolver or ThreadResolver())
+        self._lookups = Lookups(resolver or ThreadResolver())
         self._trusted = trusted
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -126,7 +128,7 @@ class Egress:
             return []
         try:
             async with asyncio.timeout(_LOOKUP_SECONDS):
-                found = await self._resolver.inner.resolve(host, parsed.port or 0, socket.AF_UNSPEC)
+                found = await self._lookups.afresh(host)
         except (OSError, TimeoutError, UnicodeError):
             return []
         kinds = {reason for each in found if (reason := judged(each["host"], self._allow)) is not None}
@@ -136,7 +138,7 @@ class Egress:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        await self._resolver.close()
+        await self._lookups.close()
 
     def _examine(self, url: str) -> Target:
         return examine(url, self._allow)
@@ -162,7 +164,8 @@ class Egress:
         tls: ssl.SSLContext | bool,
     ) -> Reply:
         session = self._session or self._open()
-        response = await session.request(method, url, headers=headers, data=body, allow_redirects=False, ssl=tls)
+        data = body if body is None or len(body) <= _LONGEST_AT_ONCE else BytesIO(body)
+        response = await session.request(method, url, headers=headers, data=data, allow_redirects=False, ssl=tls)
         course.answered = time.monotonic()
         is_whole = False
         try:
@@ -182,7 +185,7 @@ class Egress:
 
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=Connector(self._resolver, self._allow),
+            connector=Connector(GuardedResolver(self._allow, self._lookups), self._allow),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "gzip, deflate"},
             skip_auto_headers=("Content-Type",),

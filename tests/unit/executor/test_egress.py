@@ -38,6 +38,18 @@ async def test_a_request_arrives_as_given_and_its_answer_comes_back() -> None:
     assert "Cookie" not in headers
 
 
+async def test_a_body_of_several_megabytes_arrives_whole() -> None:
+    body = bytes(range(256)) * 12_000
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        given = await request.content.read(-1)
+        return web.Response(text=f"{given == body} {request.headers['Content-Length']}")
+
+    async with serving(answer) as port, egress() as out:
+        reply = await out.send("POST", f"http://127.0.0.1:{port}/", body=body, timeout=10, max_bytes=100)
+    assert reply.body == b"True 3072000"
+
+
 async def test_connections_are_kept_and_cookies_are_not() -> None:
     peers, cookies = set(), []
 
