@@ -11,6 +11,7 @@ import runpy
 import shutil
 import socket
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_python_runs_and_what_verifies_signatures_does(block: Block) -> None:
         delivery_id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
         event="execution.completed",
         attempt=1,
-        timestamp=1_700_000_000,
+        timestamp=int(time.time()),
         body=body,
         secrets=(secret,),
     )
