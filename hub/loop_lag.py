@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Final
 
-from hub.meter import Histogram
+from hub.meter import BUCKETS, Histogram
 
 EVERY_SECONDS: Final = 0.1
 _KEPT: Final = 600
@@ -20,7 +20,7 @@ class LoopLag:
     def __init__(self, every_seconds: float = EVERY_SECONDS) -> None:
         self._every = every_seconds
         self._lately: deque[float] = deque(maxlen=_KEPT)
-        self.histogram = Histogram()
+        self.histogram = Histogram(BUCKETS)
 
     @property
     def longest(self) -> float:

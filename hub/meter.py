@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from executor.domain.values import Instant, moment
+from executor.histogram import Histogram as Histogram
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds in seconds."""
@@ -20,19 +20,6 @@ UNMATCHED: Final = "unmatched"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Histogram:
-    """Counts by bucket, the last for what is above all bounds, and the sum in seconds."""
-
-    def __init__(self, bounds: Sequence[float] = BUCKETS) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float, times: int = 1) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += times
-        self.sum += seconds * times
-
-
 class Meter:
     """Of the feed. `deliveries` are messages times those they were handed to; `bytes` theirs; `set_aside` counts
     subscriptions whose client was too slow; `pages` those handed to who was behind, `reads` those of the log;
@@ -40,7 +27,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.deliveries = self.bytes = self.set_aside = self.pages = self.reads = self.events = 0
-        self.latency = Histogram()
+        self.latency = Histogram(BUCKETS)
 
     def dispatched(self, times: Sequence[Instant], now: float) -> None:
         """Events of these times were handed over, by a clock that counts from 1970 in seconds."""

@@ -15,6 +15,8 @@ from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 from webhooks.facts import Decode, Facts
 from webhooks.fanout import CHECKPOINT, Fanout
+from webhooks.health import Lanes
+from webhooks.meter import DeliveryMeter
 from webhooks.pump import Pump
 from webhooks.replays import WebhookReplayer
 from webhooks.secrets import EndpointSecrets
@@ -41,8 +43,11 @@ class Webhooks:
     ) -> None:
         deliveries, doorbell = store.ledgers.deliveries, doorbell or Doorbell()
         facts, directory = Facts(store.log, decode), Directory(store.log, store.reads)
-        attempts = Attempts(store.log, deliveries, directory, facts, EndpointSecrets(sealer), egress, clock)
-        courier = Courier(attempts, deliveries, doorbell, clock, lease_seconds=lease_seconds)
+        attempts = Attempts(store.log, deliveries, facts, EndpointSecrets(sealer), egress, clock)
+        self.meter, self.lanes = DeliveryMeter(), Lanes()
+        courier = Courier(
+            attempts, deliveries, directory, doorbell, clock, self.meter, self.lanes, lease_seconds=lease_seconds
+        )
         pump = Pump(deliveries, directory, courier, doorbell, clock)
         self._deliveries, self._clock, self._directory = deliveries, clock, directory
         self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)

@@ -9,16 +9,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from executor.domain.errors import Unavailable
 from executor.domain.values import plus
-from executor.ports import Clock, Deliveries, Delivery, Settled
-from webhooks.deliver import Attempts
+from executor.ports import Clock, Deliveries, Delivery, EndpointLimits, Settled
+from webhooks.deliver import DELETED, Attempts, Made
+from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
+from webhooks.endpoint import State
+from webhooks.health import Lanes
+from webhooks.meter import DeliveryMeter
 
-MOST_UNDER_WAY = 1000
+Limits = Callable[[str], EndpointLimits | None]
+
 LEASE_SECONDS = 5.0
 """From the last sign of a process to when others may take what it was sending for lost."""
 _AGAIN_SECONDS = 0.5
@@ -34,14 +40,16 @@ class Courier:
         self,
         attempts: Attempts,
         deliveries: Deliveries,
+        directory: Directory,
         doorbell: Doorbell,
         clock: Clock,
-        most: int = MOST_UNDER_WAY,
+        meter: DeliveryMeter,
+        lanes: Lanes,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self._attempts, self._deliveries = attempts, deliveries
-        self._doorbell, self._clock = doorbell, clock
-        self._most = most
+        self._attempts, self._deliveries, self._directory = attempts, deliveries, directory
+        self._doorbell, self._clock, self._meter = doorbell, clock, meter
+        self._lanes = lanes
         self.lease_seconds = lease_seconds
         self._renewed = 0.0
         self._renewing = asyncio.Lock()
@@ -49,15 +57,25 @@ class Courier:
         self._under_way: dict[asyncio.Task[None], Delivery] = {}
         self._settlement = _Settlement(deliveries)
         self._is_closed = False
+        directory.watch(self._changed)
 
     @property
     def room(self) -> int:
         """How many more attempts may start now."""
-        return 0 if self._is_closed else self._most - len(self._under_way)
+        return 0 if self._is_closed else self._lanes.room(time.monotonic())
 
-    def dispatch(self, claimed: Sequence[Delivery]) -> None:
+    def limits(self, of: Limits) -> Limits:
+        """What a claim may take now of each endpoint, by what it wants and how it does."""
+        return self._lanes.limits(of, time.monotonic())
+
+    async def dispatch(self, claimed: Sequence[Delivery]) -> None:
+        """Starts an attempt of each. Raises `Unavailable`; then they wait for the end of their lease."""
+        states = await self._directory.all_current({delivery.webhook_id for delivery in claimed})
+        now = time.monotonic()
         for delivery in claimed:
-            task = asyncio.create_task(self._carry(delivery), name=f"delivery-{delivery.id}")
+            self._lanes.began(delivery.webhook_id, delivery.id, now)
+            state = states.get(delivery.webhook_id)
+            task = asyncio.create_task(self._carry(delivery, state), name=f"delivery-{delivery.id}")
             self._under_way[task] = delivery
             task.add_done_callback(self._done)
 
@@ -115,19 +133,38 @@ class Courier:
         for shard in {delivery.shard for delivery in left.values()}:
             self._doorbell.ring(shard)
 
+    def _changed(self, webhook_id: str, is_deleted: bool) -> None:
+        """A changed endpoint is met without prejudice; what is on its way to one that was deleted is cut off."""
+        self._lanes.forget(webhook_id)
+        if is_deleted:
+            for task, delivery in self._under_way.items():
+                if delivery.webhook_id == webhook_id:
+                    task.cancel(DELETED)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         delivery = self._under_way.pop(task)
+        self._lanes.withdrawn(delivery.webhook_id, delivery.id)
         self._doorbell.hear(delivery.shard)
 
-    async def _carry(self, delivery: Delivery) -> None:
+    async def _carry(self, delivery: Delivery, state: State | None) -> None:
         try:
-            settled = await self._attempts.make(delivery)
-            if settled is not None:
-                await self._settlement.write(settled)
+            made = None if state is None else await self._attempts.make(delivery, state)
+            if made is not None:
+                self._learn(delivery, made)
+                await self._settlement.write(made.settled)
         except Unavailable as error:
             log.warning("delivery %s waits for the end of its lease: %s", delivery.id, error)
         except Exception:
             log.exception("delivery %s failed within; it waits for the end of its lease", delivery.id)
+
+    def _learn(self, delivery: Delivery, made: Made) -> None:
+        """What an attempt says of its endpoint."""
+        now, is_success = time.monotonic(), made.settled.status == "succeeded"
+        chance = random.uniform(-1, 1)  # noqa: S311  (spreads probes; nobody gains by guessing it)
+        self._lanes.ended(delivery.webhook_id, delivery.id, now, is_success=is_success, chance=chance)
+        if made.held_seconds is not None:
+            self._lanes.hold(delivery.webhook_id, made.held_seconds, now)
+        self._meter.attempted(delivery, made.settled)
 
 
 class _Settlement:

@@ -7,29 +7,44 @@ nothing twice.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from executor.domain.errors import Unavailable
-from executor.domain.values import derived_id, moment
-from executor.egress import Egress, EgressError, EgressRefused
-from executor.handle import handle
-from executor.ports import NEW, Clock, Deliveries, Delivery, EventLog, Metadata, NewEvent, Settled, StreamAppend
+from executor.domain.events.webhook import Endpoint
+from executor.domain.secrets import REDACTED
+from executor.domain.values import Instant, derived_id, moment
+from executor.egress import Egress, EgressError, EgressRefused, Reply
+from executor.exchange import Timings
+from executor.handle import Decide, handle
+from executor.ports import Clock, Deliveries, Delivery, EventLog, Metadata, Settled
 from executor.sealing import KeyForgotten, Unsealable
 from webhooks import body, delivery, endpoint, signing
-from webhooks.delivery import Judgement, Outcome, judge
-from webhooks.directory import Directory
+from webhooks.delivery import Judgement, Outcome, held_seconds, judge
 from webhooks.endpoint import State
-from webhooks.facts import Facts
-from webhooks.secrets import EndpointSecrets
+from webhooks.facts import Facts, Kept
+from webhooks.secrets import EndpointSecrets, Opened
 
 MOST_KEPT_BYTES: Final = 16 * 1024
 """Of an answer: neither read nor kept beyond this."""
 
 GONE_REASON: Final = "the receiver answered 410 Gone"
+
+DELETED: Final = "the webhook was deleted"
+"""The message of a cancellation that cuts an attempt off, and leaves it to be written."""
+
+INTERNAL: Final = "internal"
+"""The class of an error that is ours."""
+
+_TRUSTED_SECONDS = 2.0
+_KEPT_OPENED = 1000
+_ENCODER = msgspec.json.Encoder()
 
 log = logging.getLogger(__name__)
 
@@ -41,80 +56,85 @@ class Attempts:
         self,
         log: EventLog,
         deliveries: Deliveries,
-        directory: Directory,
         facts: Facts,
         secrets: EndpointSecrets,
         egress: Egress,
         clock: Clock,
     ) -> None:
-        self._log, self._deliveries, self._directory = log, deliveries, directory
+        self._log, self._deliveries = log, deliveries
         self._facts, self._secrets, self._egress, self._clock = facts, secrets, egress, clock
+        self._kept: Kept[tuple[str, int], tuple[Opened, float]] = Kept(_KEPT_OPENED)
 
-    async def make(self, claimed: Delivery) -> Settled | None:
-        """Sends once and answers what is to be settled; null where the endpoint is gone or off, and the delivery was
-        cancelled instead. Raises only `Unavailable`, of the store."""
-        state = await self._directory.current(claimed.webhook_id)
-        if state is None or state.endpoint is None or not state.is_active:
+    async def make(self, claimed: Delivery, state: State) -> Made | None:
+        """Sends once to the endpoint as it is now; null where it is gone or off, and the delivery was cancelled
+        instead. Raises only `Unavailable`, of the store."""
+        if state.endpoint is None or not state.is_active:
             await self._deliveries.cancel_waiting(claimed.webhook_id, self._clock.now())
             return None
-        outcome = await self._outcome(claimed, state)
+        outcome = await self._outcome(claimed, state, state.endpoint)
         jitter = random.uniform(-1, 1)  # noqa: S311  (spreads retries; nobody gains by guessing it)
-        judgement = judge(state.endpoint.retry_policy, claimed, outcome, self._clock.now(), jitter)
+        now = self._clock.now()
+        judgement = judge(state.endpoint.retry_policy, claimed, outcome, now, jitter)
         await self._tell(claimed, judgement)
-        return judgement.settled
+        return Made(judgement.settled, held_seconds(outcome, now))
 
-    async def _outcome(self, claimed: Delivery, state: State) -> Outcome:
-        started_at, started = self._clock.now(), time.monotonic()
+    async def _outcome(self, claimed: Delivery, state: State, target: Endpoint) -> Outcome:
+        sending = _Sending(self._clock.now())
         try:
-            return await self._send(claimed, state)
+            return await self._send(claimed, state, target, sending)
         except Unavailable:
             raise
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (DELETED,):
+                raise
+            return sending.failed("cut off: the webhook was deleted", "cut_off")
         except EgressRefused as error:
-            said = f"not sent: {error}"
+            return sending.failed(f"not sent: {error}", error.kind, error.timings)
         except EgressError as error:
-            said = str(error)
+            return sending.failed(str(error), error.kind, error.timings)
         except KeyForgotten as error:
-            said = f"not sent: {error}"
+            return sending.failed(f"not sent: {error}")
         except Unsealable:
-            said = "not sent: the endpoint's secrets cannot be opened; was SECRET_KEY changed?"
+            return sending.failed("not sent: the endpoint's secrets cannot be opened; was SECRET_KEY changed?")
         except LookupError as error:
-            said = f"not sent: {error}"
+            return sending.failed(f"not sent: {error}")
         except Exception:
             log.exception("attempt %d of delivery %s failed within", claimed.attempt_count, claimed.id)
-            said = "not sent: an internal error, see the log"
-        return Outcome(started_at=started_at, duration_ms=_ms(time.monotonic() - started), error=said)
+            return sending.failed("not sent: an internal error, see the log")
 
-    async def _send(self, claimed: Delivery, state: State) -> Outcome:
-        if state.endpoint is None:
-            raise LookupError("there is no endpoint")
+    async def _send(self, claimed: Delivery, state: State, target: Endpoint, sending: _Sending) -> Outcome:
         content = await self._body(claimed)
-        started_at = self._clock.now()
-        opened = await self._secrets.opened(state, started_at)
+        opened = await self._opened(state)
         signed = signing.headers(
             message_id=claimed.event_id if claimed.replay_id is None else claimed.id,
             delivery_id=claimed.id,
             event=claimed.event,
             attempt=claimed.attempt_count,
-            timestamp=int(moment(started_at).timestamp()),
+            timestamp=int(moment(sending.started_at).timestamp()),
             body=content,
             secrets=opened.secrets,
             replay_id=claimed.replay_id,
         )
+        sending.headers = signed | dict.fromkeys(opened.headers, REDACTED)
         reply = await self._egress.send(
             "POST",
-            state.endpoint.url,
+            target.url,
             headers=opened.headers | signed,
             body=content,
-            timeout=state.endpoint.timeout_seconds,
+            timeout=target.timeout_seconds,
             max_bytes=MOST_KEPT_BYTES,
         )
-        return Outcome(
-            started_at=started_at,
-            duration_ms=_ms(reply.duration),
-            status_code=reply.status,
-            response_body=reply.body.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
-            retry_after=reply.headers.get("retry-after"),
-        )
+        return sending.answered(reply)
+
+    async def _opened(self, state: State) -> Opened:
+        """What is secret in an endpoint is opened once for many attempts, but not trusted for long: its key may be
+        forgotten, and a retired secret ends."""
+        key, now = (state.id, state.version), time.monotonic()
+        kept = self._kept.get(key)
+        if kept is None or now >= kept[1]:
+            kept = (await self._secrets.opened(state, self._clock.now()), now + _TRUSTED_SECONDS)
+            self._kept.keep(key, kept)
+        return kept[0]
 
     async def _body(self, claimed: Delivery) -> bytes:
         if claimed.body is not None:
@@ -129,26 +149,76 @@ class Attempts:
     async def _tell(self, claimed: Delivery, judgement: Judgement) -> None:
         if claimed.replay_id is not None:
             return  # What comes of a replay is the replay's alone: an event of it would go to everybody.
-        metadata = Metadata(causation_id=claimed.event_id)
         if judgement.is_gone:
-            await handle(
-                self._log,
-                self._clock,
+            await self._append(
+                claimed,
                 endpoint.stream(claimed.webhook_id),
                 partial(endpoint.decide_disable, reason=GONE_REASON),
-                organization_id=claimed.organization_id,
-                metadata=metadata,
-                ids=[derived_id(claimed.id, "gone", str(claimed.attempt_count))],
+                derived_id(claimed.id, "gone", str(claimed.attempt_count)),
             )
         if judgement.exhausted is not None:
-            told = StreamAppend(
-                stream=delivery.stream(claimed.id),
-                expected=NEW,
-                state=delivery.Spent(),
-                events=(NewEvent(derived_id(claimed.id, "exhausted"), judgement.exhausted),),
-                organization_id=claimed.organization_id,
+            times = (str(claimed.forgiven),) if claimed.forgiven else ()
+            await self._append(
+                claimed,
+                delivery.stream(claimed.id),
+                partial(delivery.decide_exhausted, event=judgement.exhausted, forgiven=claimed.forgiven),
+                derived_id(claimed.id, "exhausted", *times),
             )
-            await self._log.append((told,), metadata)
+
+    async def _append(self, claimed: Delivery, stream: str, decide: Decide, id: str) -> None:
+        await handle(
+            self._log,
+            self._clock,
+            stream,
+            decide,
+            organization_id=claimed.organization_id,
+            metadata=Metadata(causation_id=claimed.event_id),
+            ids=[id],
+        )
+
+
+class Made(NamedTuple):
+    """What is to be settled of an attempt; and for how many seconds the receiver asks to be left alone."""
+
+    settled: Settled
+    held_seconds: float | None
+
+
+class _Sending:
+    """One request on its way, and the outcome that comes of it."""
+
+    def __init__(self, started_at: Instant) -> None:
+        self.started_at = started_at
+        self.headers: dict[str, str] | None = None
+        self._started = time.monotonic()
+
+    def answered(self, reply: Reply) -> Outcome:
+        return Outcome(
+            started_at=self.started_at,
+            duration_ms=_ms(reply.duration),
+            status_code=reply.status,
+            response_body=reply.body.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            retry_after=reply.headers.get("retry-after"),
+            request_headers=self._shown(),
+            timings=_json(reply.timings),
+        )
+
+    def failed(self, error: str, kind: str = INTERNAL, timings: Timings | None = None) -> Outcome:
+        return Outcome(
+            started_at=self.started_at,
+            duration_ms=_ms(time.monotonic() - self._started),
+            error=error,
+            error_class=str(kind),
+            request_headers=self._shown(),
+            timings=None if timings is None else _json(timings),
+        )
+
+    def _shown(self) -> str | None:
+        return None if self.headers is None else _json(self.headers)
+
+
+def _json(value: dict[str, str] | Timings) -> str:
+    return _ENCODER.encode(value).decode()
 
 
 def _ms(seconds: float) -> int:

@@ -24,14 +24,18 @@ _FAR_SECONDS = 366 * 86_400
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What came of a request: an answer with its status, or an error. `retry_after` is that header as it came."""
+    """What came of a request: an answer with its status, or an error. `retry_after` is that header as it came;
+    `request_headers` and `timings` are JSON objects."""
 
     started_at: Instant
     duration_ms: int
     status_code: int | None = None
     error: str | None = None
+    error_class: str | None = None
     response_body: str | None = None
     retry_after: str | None = None
+    request_headers: str | None = None
+    timings: str | None = None
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
@@ -45,8 +49,9 @@ class Judgement(Struct, frozen=True, kw_only=True):
 def judge(policy: RetryPolicy, delivery: Delivery, outcome: Outcome, now: Instant, jitter: float = 0.0) -> Judgement:
     """2xx succeeds, 410 ends, everything else is tried again until the policy is spent.
 
-    `delivery.attempt_count` counts this attempt. `jitter` is -1 to 1.
+    `delivery.attempt_count` counts this attempt; those that were forgiven are not the policy's. `jitter` is -1 to 1.
     """
+    failures = delivery.attempt_count - delivery.forgiven
     attempt = Attempt(
         delivery_id=delivery.id,
         attempt=delivery.attempt_count,
@@ -55,25 +60,44 @@ def judge(policy: RetryPolicy, delivery: Delivery, outcome: Outcome, now: Instan
         status_code=outcome.status_code,
         error=outcome.error,
         response_body=outcome.response_body,
+        error_class=outcome.error_class or class_of(outcome.status_code),
+        request_headers=outcome.request_headers,
+        timings=outcome.timings,
     )
     if outcome.status_code is not None and 200 <= outcome.status_code < 300:
         return Judgement(settled=_ended(delivery, attempt, "succeeded", now))
     is_gone = outcome.status_code == GONE
-    if is_gone or delivery.attempt_count >= policy.max_attempts:
+    if is_gone or failures >= policy.max_attempts:
         exhausted = given_up(delivery, outcome.error or f"the receiver answered {outcome.status_code}")
         return Judgement(settled=_ended(delivery, attempt, "exhausted", now), exhausted=exhausted, is_gone=is_gone)
-    again = plus(now, delay(policy, delivery.attempt_count, outcome.retry_after, now, jitter))
+    again = plus(now, delay(policy, failures, outcome.retry_after, now, jitter))
     retrying = Settled(
         webhook_id=delivery.webhook_id, attempt=attempt, status="retrying", next_attempt_at=again, completed_at=None
     )
     return Judgement(settled=retrying)
 
 
+def class_of(status: int | None) -> str | None:
+    """What kind of failure an answer is; null for a success. `rejected` is the receiver's fault: it will not take
+    this."""
+    if status is None or 200 <= status < 300:
+        return None
+    if status < 400:
+        return "redirected"
+    named = {410: "gone", 429: "rate_limited", 408: "unavailable", 425: "unavailable"}
+    return named.get(status) or ("rejected" if status < 500 else "unavailable")
+
+
+def held_seconds(outcome: Outcome, now: Instant) -> float | None:
+    """For how long the receiver asks to be left alone, whatever it is about (RFC 9110, 10.2.3; RFC 6585, 4)."""
+    return seconds_asked(outcome.retry_after, now) if outcome.status_code in (429, 503) else None
+
+
 def delay(policy: RetryPolicy, failures: int, retry_after: str | None, now: Instant, jitter: float = 0.0) -> float:
     """Seconds until the next attempt: the policy's, or longer where the receiver asks for it (RFC 9110, 10.2.3), but
     no longer than the policy's longest or an hour."""
     ours = policy.delay(failures, jitter)
-    asked = _seconds(retry_after, now)
+    asked = seconds_asked(retry_after, now)
     if asked is None:
         return ours
     return max(ours, min(asked, max(policy.max_delay_seconds, _LONGEST_RETRY_AFTER_SECONDS)))
@@ -97,7 +121,7 @@ def _ended(delivery: Delivery, attempt: Attempt, status: str, now: Instant) -> S
     )
 
 
-def _seconds(retry_after: str | None, now: Instant) -> float | None:
+def seconds_asked(retry_after: str | None, now: Instant) -> float | None:
     """`Retry-After` in seconds, from either of its forms; null for neither."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
@@ -111,9 +135,9 @@ def _seconds(retry_after: str | None, now: Instant) -> float | None:
 
 
 class Spent(Struct, frozen=True):
-    """The fold of a delivery's stream: whether it was given up."""
+    """The fold of a delivery's stream: after how many attempts it was given up last."""
 
-    is_exhausted: bool = False
+    attempt_count: int = 0
 
 
 def stream(id: str) -> str:
@@ -121,7 +145,13 @@ def stream(id: str) -> str:
 
 
 def evolve(state: Spent, facts: Sequence[Fact]) -> Spent:
-    return Spent(state.is_exhausted or any(isinstance(fact.event, DeliveryExhausted) for fact in facts))
+    told = [fact.event.attempt_count for fact in facts if isinstance(fact.event, DeliveryExhausted)]
+    return Spent(told[-1]) if told else state
+
+
+def decide_exhausted(state: Spent, event: DeliveryExhausted, forgiven: int) -> list[DeliveryExhausted]:
+    """Nothing where the log has said it since the attempts that were `forgiven`: after a crash it is said again."""
+    return [] if state.attempt_count > forgiven else [event]
 
 
 AGGREGATE: Aggregate[Spent] = Aggregate(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from executor.domain.errors import Unavailable
-from executor.ports import EndpointLimits, Eq, EventLog, Order, Reads, Recorded, RowQuery
+from executor.domain.events.webhook import WebhookDeleted
+from executor.ports import EndpointLimits, Eq, EventLog, In, Order, Reads, Recorded, RowQuery
 from webhooks import endpoint
 from webhooks.endpoint import State, WebhookRow, state_of
 from webhooks.facts import Kept
 
 _PAGE = 500
-_KEPT_STATES = 1000
+_KEPT_STATES = 5000
 _AGAIN_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,11 @@ class Directory:
         self._limits: dict[int, Mapping[str, EndpointLimits]] = {}
         self._changes: Counter[int] = Counter()
         self._states: Kept[tuple[str, int], State] = Kept(_KEPT_STATES)
+        self._watchers: list[Callable[[str, bool], None]] = []
+
+    def watch(self, watcher: Callable[[str, bool], None]) -> None:
+        """Calls it with the id of each endpoint that was changed, and whether it was deleted."""
+        self._watchers.append(watcher)
 
     async def run(self) -> None:
         """Goes on until it is cancelled or the log closes; while the store is away, limits stay as they are."""
@@ -63,17 +69,30 @@ class Directory:
     async def current(self, webhook_id: str) -> State | None:
         """The endpoint by its newest row, deleted or not."""
         row = await self._reads.get(WebhookRow, webhook_id)
-        if row is None:
-            return None
+        return None if row is None else self._state(row)
+
+    async def all_current(self, webhook_ids: Collection[str]) -> dict[str, State]:
+        """Those of these that there are, by their newest rows."""
+        if len(webhook_ids) == 1:
+            (id,) = webhook_ids
+            row = await self._reads.get(WebhookRow, id)
+            return {} if row is None else {id: self._state(row)}
+        query = RowQuery(where=(In("id", tuple(webhook_ids)),), order=(Order("id"),), limit=len(webhook_ids))
+        return {row.id: self._state(row) for row in await self._reads.find(WebhookRow, query)}
+
+    def _state(self, row: WebhookRow) -> State:
         key = (row.id, row.version)
         return self._states.get(key) or self._states.keep(key, state_of(row))
 
     def _notice(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:
             if recorded.stream.startswith(endpoint.STREAMS):
-                shard = endpoint.shard_of(recorded.stream.removeprefix(endpoint.STREAMS))
+                id = recorded.stream.removeprefix(endpoint.STREAMS)
+                shard = endpoint.shard_of(id)
                 self._changes[shard] += 1
                 self._limits.pop(shard, None)
+                for watcher in self._watchers:
+                    watcher(id, recorded.type == WebhookDeleted.type)
         self._position = batch[-1].position
 
     async def _read(self, shard: int) -> Mapping[str, EndpointLimits]:

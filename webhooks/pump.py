@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from executor.domain.values import Instant, moment, plus
 from executor.ports import Clock, Deliveries
@@ -22,6 +23,13 @@ _BLOCKED_PAUSE_SECONDS = 0.05
 _LONGEST_BLOCKED_SECONDS = 1.0
 
 
+class _Taken(NamedTuple):
+    """How many a claim took, and when a rate lets more through, if one held back."""
+
+    many: int
+    again_at: Instant | None = None
+
+
 class Pump:
     def __init__(
         self,
@@ -33,7 +41,7 @@ class Pump:
     ) -> None:
         self._deliveries, self._directory, self._courier = deliveries, directory, courier
         self._doorbell, self._clock = doorbell, clock
-        self._claiming: set[asyncio.Task[int]] = set()
+        self._claiming: set[asyncio.Task[_Taken]] = set()
 
     async def work(self, shard: int, seconds_left: Callable[[], float]) -> None:
         """Works until no seconds are left, which may come early: a ring ends a pause."""
@@ -44,10 +52,10 @@ class Pump:
             claiming = asyncio.create_task(self._claim(shard))
             self._claiming.add(claiming)
             claiming.add_done_callback(self._claiming.discard)
-            claimed = await asyncio.shield(claiming)
-            if claimed < _MOST_CLAIMED:
-                is_blocked = await self._pause(shard, bell, blocked, seconds_left())
-                blocked = blocked + 1 if is_blocked and not claimed else 0
+            taken = await asyncio.shield(claiming)
+            if taken.many < _MOST_CLAIMED:
+                is_blocked = await self._pause(shard, bell, blocked, taken.again_at, seconds_left())
+                blocked = blocked + 1 if is_blocked and not taken.many else 0
 
     async def close(self) -> None:
         """Waits for claims whose pump was cancelled; where the database does not answer, not for long."""
@@ -58,21 +66,28 @@ class Pump:
             claiming.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _claim(self, shard: int) -> int:
+    async def _claim(self, shard: int) -> _Taken:
         limits = await self._directory.limits(shard)
         await self._courier.renew_if_late()
         room = min(self._courier.room, _MOST_CLAIMED)
         if room <= 0 or not limits.endpoints:
-            return 0
+            return _Taken(0)
         now = self._clock.now()
-        lease_until = plus(now, self._courier.lease_seconds)
         claimed = await self._deliveries.claim(
-            shard, limits.endpoints.get, now, lease_until, room, through=limits.position
+            shard,
+            self._courier.limits(limits.endpoints.get),
+            now,
+            plus(now, self._courier.lease_seconds),
+            room,
+            through=limits.position,
         )
-        self._courier.dispatch(claimed.deliveries)
-        return len(claimed.deliveries)
+        if claimed.deliveries:
+            await self._courier.dispatch(claimed.deliveries)
+        return _Taken(len(claimed.deliveries), claimed.again_at)
 
-    async def _pause(self, shard: int, bell: asyncio.Event, blocked: int, longest: float) -> bool:
+    async def _pause(
+        self, shard: int, bell: asyncio.Event, blocked: int, again_at: Instant | None, longest: float
+    ) -> bool:
         """Until a ring, or until something is due. True where something is due, but held back by its endpoint's order
         or limits, and nobody rang: a ring is the better sign, and looking again becomes rarer."""
         due = await self._deliveries.next_due(shard)
@@ -80,6 +95,8 @@ class Pump:
         pause = min(left + 0.001, _LONGEST_PAUSE_SECONDS)
         if left <= 0:
             pause = min(_BLOCKED_PAUSE_SECONDS * float(2 ** min(blocked, 10)), _LONGEST_BLOCKED_SECONDS)
+        if again_at is not None:
+            pause = min(pause, max(0.001, self._seconds_until(again_at)))
         try:
             async with asyncio.timeout(min(pause, longest)):
                 await bell.wait()
@@ -89,5 +106,5 @@ class Pump:
 
     def _seconds_until(self, due: str) -> float:
         if not due:
-            return 0.0
+            return 0.0  # Never tried: due whatever the clock says.
         return (moment(Instant(due)) - moment(self._clock.now())).total_seconds()

@@ -166,8 +166,7 @@ def add(db: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
 
 
 class Due:
-    """Which deliveries of a shard may be taken now. The limits of an endpoint hold between claims because those of one
-    shard go one after the other."""
+    """Which deliveries of a shard may be taken now."""
 
     def __init__(self, db: sqlite3.Connection, shard: int, now: Instant, through: int) -> None:
         self._db, self._shard, self._now, self._through = db, shard, now, through

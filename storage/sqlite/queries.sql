@@ -391,7 +391,8 @@ WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 A
 UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight';
 
 -- name: release_stray
-UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight' AND +due_at > ?2;
+UPDATE deliveries INDEXED BY deliveries_in_flight SET due_at = ?1, lease_until = ?1
+WHERE status = 'in_flight' AND due_at > ?2;
 
 -- name: endpoint_state
 SELECT {columns} FROM endpoint_states WHERE webhook_id = ?;

@@ -74,6 +74,6 @@ async def test_limits_that_change_while_they_are_read_are_as_of_before(hub: Worl
     read = await reading
     assert (read.endpoints[state.id].ordered, read.position) == (False, before)
     again = await directory.limits(state.shard)
-    assert (again.endpoints[0].ordered, again.position) == (True, hub.store.log.head)
+    assert (again.endpoints[state.id].ordered, again.position) == (True, hub.store.log.head)
     following.cancel()
     await asyncio.wait([following])

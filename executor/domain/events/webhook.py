@@ -51,7 +51,7 @@ class RetiredSecret(Struct, frozen=True, kw_only=True):
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """An endpoint as the log keeps it. `signing` is hmac or ed25519, and `public_key` (`whpk_…`) is there for the
-    second; `retired` secrets are the newest first. A callback gets the ends of the runs that name its URL, no more."""
+    second; `retired` secrets are the newest first. A callback gets the ends of the runs that name its URL."""
 
     url: str
     events: tuple[str, ...]

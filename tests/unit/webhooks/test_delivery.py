@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from executor.domain.events import Fact, Stamp
 from executor.domain.values import Instant, RetryPolicy, plus
 from executor.ports import Delivery
-from webhooks.delivery import AGGREGATE, Judgement, Outcome, Spent, delay, given_up, judge
+from webhooks.delivery import (
+    AGGREGATE,
+    Judgement,
+    Outcome,
+    Spent,
+    class_of,
+    decide_exhausted,
+    delay,
+    given_up,
+    held_seconds,
+    judge,
+)
 
 NOW = Instant("2026-01-31T12:00:00.000Z")
 POLICY = RetryPolicy(max_attempts=3, initial_delay_seconds=5, max_delay_seconds=100, backoff_multiplier=3)
@@ -119,9 +130,40 @@ def test_delays_grow_up_to_the_longest_and_jitter_moves_them_by_a_fifth(failures
     assert 0.8 * plain - 0.001 <= delay(POLICY, failures, None, NOW, jitter) <= 1.2 * plain + 0.001
 
 
-def test_a_deliverys_stream_remembers_only_that_it_was_given_up() -> None:
-    fact = Fact(given_up(delivery(), "x"), Stamp(NOW, "O", "D", 1))
-    assert AGGREGATE.evolve(Spent(), [fact]) == Spent(True)
-    assert AGGREGATE.evolve(Spent(), []) == AGGREGATE.initial()
-    assert AGGREGATE.rows(Spent(), Spent(True)) == ()
-    assert AGGREGATE.names(Spent(True)) == ()
+def test_a_deliverys_stream_remembers_when_it_was_given_up() -> None:
+    event = given_up(delivery(12), "x")
+    once = AGGREGATE.evolve(Spent(), [Fact(event, Stamp(NOW, "O", "D", 1))])
+    assert once == Spent(12)
+    assert AGGREGATE.evolve(once, []) == once
+    assert AGGREGATE.rows(Spent(), once) == ()
+    assert AGGREGATE.names(once) == ()
+
+
+def test_that_it_was_given_up_is_said_once_each_time() -> None:
+    event = given_up(delivery(13), "x")
+    assert decide_exhausted(Spent(), event, 0) == [event]
+    assert decide_exhausted(Spent(12), event, 0) == [], "as after a crash"
+    assert decide_exhausted(Spent(12), event, 12) == [event], "it was sent again, and in vain"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, None) for status in (None, 200, 204, 299)),
+        *((status, "redirected") for status in (301, 304)),
+        *((status, "rejected") for status in (400, 401, 404, 413, 499)),
+        *((status, "unavailable") for status in (408, 425, 500, 503, 599)),
+        (410, "gone"),
+        (429, "rate_limited"),
+    ],
+)
+def test_what_kind_of_failure_an_answer_is(status: int | None, kind: str | None) -> None:
+    assert class_of(status) == kind
+
+
+def test_who_is_busy_may_ask_to_be_left_alone() -> None:
+    def asks(status: int, retry_after: str | None = "30") -> float | None:
+        return held_seconds(Outcome(started_at=NOW, duration_ms=1, status_code=status, retry_after=retry_after), NOW)
+
+    assert [asks(429), asks(503)] == [30, 30]
+    assert [asks(429, None), asks(500), asks(200)] == [None, None, None]
