@@ -24,6 +24,7 @@ class Stream(NamedTuple):
 
 
 WARM_UP: Final = Stream(100, 100)
+QUICK: Final = (Stream(100, 50),)
 STREAMS: Final = (Stream(40, 500), Stream(2000, 8000))
 
 

@@ -40,16 +40,19 @@ class Delivering:
     def endpoints(self, fields: Sequence[Answer]) -> Iterator[None]:
         """One for each of these, which are there from the first moment on; deleted at the end, once what they got is
         written down."""
-        with ThreadPoolExecutor(_CLIENTS) as clients:
-            bodies = ({"events": [EVENT]} | each for each in fields)
-            made = [each["id"] for each in clients.map(lambda body: self._api("/webhooks", body), bodies)]
+        made = self.create(fields)
         yield
         for id in made:
             self._forget(id)
 
+    def create(self, fields: Sequence[Answer]) -> list[str]:
+        with ThreadPoolExecutor(_CLIENTS) as clients:
+            bodies = ({"events": [EVENT]} | each for each in fields)
+            return [each["id"] for each in clients.map(lambda body: self._api("/webhooks", body), bodies)]
+
     def workflows(self, count: int) -> list[str]:
         definition = {"components": [{"id": "start", "type": "start"}]}
-        bodies = ({"name": f"workflow-{number}", "definition": definition} for number in range(count))
+        bodies = ({"name": f"benchmark-{number}", "definition": definition} for number in range(count))
         return [self._api("/workflows", body)["id"] for body in bodies]
 
     def _forget(self, id: str) -> None:

@@ -30,6 +30,9 @@ class Sizes(NamedTuple):
     rounds: int = 2
 
 
+QUICK: Final = Sizes(deliveries=400, posts=400, jobs=200, at_once=20, rounds=1)
+
+
 class Rate(NamedTuple):
     """`cpu` are seconds of the processor for each."""
 
@@ -95,7 +98,12 @@ def bench(sizes: Sizes, store: str, directory: str | None) -> Iterator[Bench]:
         yield Bench(ours, peer, to, sizes)
 
 
-def rates_table(all: Bench, sizes: Sizes, endpoints: tuple[int, ...] = (1, 10)) -> Table:
+def rates_table(sizes: Sizes, store: str, directory: str | None) -> Table:
+    with bench(sizes, store, directory) as all:
+        return in_turns(all, sizes)
+
+
+def in_turns(all: Bench, sizes: Sizes, endpoints: tuple[int, ...] = (1, 10)) -> Table:
     names = {count: f"Runcast, {count} endpoint{'s' if count > 1 else ''}" for count in endpoints}
     found: dict[str, list[Rate]] = {}
     for _ in range(sizes.rounds):

@@ -17,6 +17,10 @@ import pytest
 import websockets.frames
 from hypothesis import given, strategies
 
+from executor.clock import SystemClock
+from executor.ports import DeliveryQuery
+from hub.aggregates import AGGREGATES
+from storage.open import open_store
 from tests.integration.hubs import ROOT
 
 
@@ -180,7 +184,7 @@ def test_deliveries_a_second_beside_what_posts_as_fast_as_it_can(delivering: Any
     rates, children = importlib.import_module("rates"), importlib.import_module("children")
     sizes = rates.Sizes(deliveries=40, posts=10, jobs=5, at_once=3, rounds=1)
     with children.running(*children.script("posters.py")) as peers:
-        made = rates.rates_table(rates.Bench(delivering, peers, receiver, sizes), sizes, (1, 2))
+        made = rates.in_turns(rates.Bench(delivering, peers, receiver, sizes), sizes, (1, 2))
     assert cells(made, "deliveries") == ["40", "40", "10", "5", "5"]
     assert all(float(rate) > 0 for rate in cells(made, "of bare"))
 
@@ -191,6 +195,39 @@ def test_how_long_an_event_takes_to_arrive(delivering: Any, receiver: Any) -> No
         rate, *waits, _, _ = arrivals.arrive(delivering, receiver, arrivals.Stream(200, 10))
     assert rate != "0"
     assert 0 < float(waits[0]) <= float(waits[-1])
+
+
+def test_endpoints_that_answer_beside_one_that_hangs(delivering: Any, receiver: Any) -> None:
+    crowds = importlib.import_module("crowds")
+    crowd = crowds.Crowd(healthy=3, hanging=1, rate=100, seconds=1)
+    *sizes, arrivals, missing, median, _, longest, hung, _ = crowds.through(delivering, receiver, crowd, late=10)
+    receiver.process.ask("let_go")
+    assert (sizes, arrivals, missing, hung) == (["3", "1", "100", "1"], "15", "0", "5")
+    assert 0 < float(median) <= float(longest)
+
+
+def test_what_never_arrives_is_longer_than_all_that_does(sockets: ModuleType) -> None:
+    arrivals = importlib.import_module("arrivals")
+    assert arrivals.quantiles([10**6, 2 * 10**6], missing=1) == ["2.0", "never", "never"]
+
+
+async def test_claims_and_settlements_beside_what_has_succeeded(sockets: ModuleType, url: str) -> None:
+    ledgers, clock = importlib.import_module("ledger"), SystemClock()
+    store = await open_store(url, AGGREGATES, clock=clock)
+    try:
+        ledger = ledgers.Ledger(url, store, clock)
+        await ledger.fill(300)
+        found = await ledger.measure(2)
+        (first, *_), deliveries = ledger.webhooks, store.ledgers.deliveries
+        query = DeliveryQuery(organization_id=ledger.organization, webhook_id=first, limit=1000)
+        delivered = await deliveries.find(query)
+        attempts = await deliveries.attempts([each.id for each in delivered])
+    finally:
+        await store.close()
+    assert len(delivered) == (100 + 300 + 2 * 100) / len(ledger.webhooks)
+    assert {each.status for each in delivered} == {"succeeded"}
+    assert len(attempts) == len(delivered)
+    assert all(seconds > 0 for each in found.values() for seconds in each)
 
 
 def test_a_receiver_counts_what_comes_in_pieces_and_what_comes_again(sockets: ModuleType) -> None:
