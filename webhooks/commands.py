@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from executor.domain.errors import Invalid, NotFound, ResourceConflict
+from executor.domain.errors import Code, Invalid, NotFound, Problem, ResourceConflict
 from executor.domain.events import Event
+from executor.domain.secrets import REDACTED
+from executor.domain.values import Instant, plus
 from executor.egress import Egress
 from executor.handle import handle
 from executor.ports import Clock, Deliveries, Delivery, EventLog, Metadata
 from executor.sealing import Sealer
 from webhooks import endpoint
 from webhooks.body import TEST_EVENT, body_of_test
+from webhooks.checks import check, secret_problem, signing_after
 from webhooks.doorbell import Doorbell
-from webhooks.endpoint import State
-from webhooks.requests import CreateWebhook, UpdateWebhook, check, given
+from webhooks.endpoint import EndpointChange, State
+from webhooks.requests import DEFAULT_OVERLAP_SECONDS, CreateWebhook, RotateSecret, UpdateWebhook, given
 from webhooks.secrets import EndpointSecrets
 from webhooks.signing import new_secret
 
@@ -26,6 +29,13 @@ class Created(NamedTuple):
 
     state: State
     secret: str
+
+
+class Changed(NamedTuple):
+    """An endpoint after a change; `secret` in clear where one was made or asked for: to show once."""
+
+    state: State
+    secret: str | None = None
 
 
 class Caller(NamedTuple):
@@ -51,22 +61,52 @@ class Commands:
         if problems:
             raise Invalid(problems)
         id = self._clock.new_id()
-        secret = given(request.secret) or new_secret()
+        secret = given(request.secret) or new_secret(signing_after(request, None))
         change = await self._secrets.sealed(caller.organization_id, id, request, secret)
         state = await self._handle(caller, id, partial(endpoint.decide_create, change=change))
         return Created(state, secret)
 
-    async def update(self, caller: Caller, id: str, request: UpdateWebhook) -> State:
-        stored = await self.get(caller, id)
-        problems = await check(request, self._egress, stored.endpoint)
+    async def update(self, caller: Caller, id: str, request: UpdateWebhook) -> Changed:
+        """Another way of signing brings another secret, made unless given; the old one signs on for a day."""
+        before = await self.get(caller, id)
+        problems = await check(request, self._egress, before.endpoint)
         if problems:
             raise Invalid(problems)
-        change = await self._secrets.sealed(caller.organization_id, id, request, given(request.secret))
-        return await self._handle(caller, id, partial(endpoint.decide_update, change=change))
+        secret, made, until = given(request.secret), None, None
+        signing = signing_after(request, before.endpoint)
+        if before.endpoint is not None and signing != before.endpoint.signing:
+            until = plus(self._clock.now(), DEFAULT_OVERLAP_SECONDS)
+            if secret is None:
+                secret = made = new_secret(signing)
+        if given(request.active) and not before.is_active:
+            await self._deliveries.forgive(id)
+        change = await self._secrets.sealed(caller.organization_id, id, request, secret)
+        return Changed(await self._change(caller, id, change, until), made)
+
+    async def rotate(self, caller: Caller, id: str, request: RotateSecret) -> Changed:
+        """Raises `Invalid` for a secret of another kind, and for one that the endpoint has."""
+        before = await self.get(caller, id)
+        signing = signing_after(UpdateWebhook(), before.endpoint)
+        secret = request.secret or new_secret(signing)
+        problem = secret_problem(secret, signing)
+        if secret == REDACTED or await self._secrets.is_newest(before, secret):
+            problem = "this is the secret that it has; give another one, or none, and one is made"
+        if problem is not None:
+            raise Invalid([Problem(Code.VALIDATION_ERROR, problem, "secret")])
+        change = await self._secrets.sealed_secret(caller.organization_id, id, secret)
+        until = plus(self._clock.now(), request.overlap_seconds)
+        return Changed(await self._change(caller, id, change, until), secret)
 
     async def enable(self, caller: Caller, id: str) -> State:
+        """For how long it has failed is forgotten too, or it would be switched off again at once."""
         await self.get(caller, id)
+        await self._deliveries.forgive(id)
         return await self._handle(caller, id, endpoint.decide_enable)
+
+    async def disable(self, caller: Caller, id: str) -> State:
+        """As `active: false` does: what waits is cancelled."""
+        await self.get(caller, id)
+        return await self._change(caller, id, EndpointChange(active=False))
 
     async def delete(self, caller: Caller, id: str) -> None:
         """Nothing more is sent to it from here on; what waits is cancelled."""
@@ -86,6 +126,13 @@ class Commands:
     async def get(self, caller: Caller, id: str) -> State:
         """The newest fold, not a row. Raises `NotFound`."""
         return await stored(self._log, id, caller.organization_id)
+
+    async def _change(
+        self, caller: Caller, id: str, change: EndpointChange, retire_until: Instant | None = None
+    ) -> State:
+        now = self._clock.now()
+        decide = partial(endpoint.decide_update, change=change, now=now, retire_until=retire_until)
+        return await self._handle(caller, id, decide)
 
     async def _handle(self, caller: Caller, id: str, decide: Callable[[State], Sequence[Event]]) -> State:
         appended = await handle(

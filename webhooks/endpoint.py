@@ -19,6 +19,7 @@ from executor.domain.events.webhook import (
     Endpoint,
     EndpointAuthentication,
     EndpointFilters,
+    RetiredSecret,
     WebhookCreated,
     WebhookDeleted,
     WebhookDisabled,
@@ -36,6 +37,8 @@ DEFAULT_POLICY: Final = RetryPolicy(
 )
 DEFAULT_TIMEOUT_SECONDS: Final = 15.0
 DEFAULT_MAX_IN_FLIGHT: Final = 10
+MOST_RETIRED: Final = 5
+"""Secrets that sign beside the newest: each makes the header longer. The oldest go first."""
 
 _PUBLIC_NAMES = {"sealed_secret": "secret", "sealed_headers": "headers"}
 
@@ -90,6 +93,10 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy | UnsetType = UNSET
     max_in_flight: int | UnsetType = UNSET
     ordered: bool | UnsetType = UNSET
+    signing: str | UnsetType = UNSET
+    public_key: str | UnsetType | None = UNSET
+    rate_limit_per_second: float | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
 
     def given(self) -> dict[str, Any]:
         fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
@@ -149,9 +156,11 @@ def decide_create(state: State, change: EndpointChange) -> list[Event]:
     return [WebhookCreated(endpoint=Endpoint(**(_DEFAULTS | change.given())))]
 
 
-def decide_update(state: State, change: EndpointChange) -> list[Event]:
-    """Nothing for a change that changes nothing. Raises `NotFound`, and `Invalid` for a `[REDACTED]` without anything
-    stored behind it."""
+def decide_update(
+    state: State, change: EndpointChange, now: Instant, retire_until: Instant | None = None
+) -> list[Event]:
+    """Nothing for a change that changes nothing. A secret that is replaced signs beside the new one `retire_until`
+    then, where that is said. Raises `NotFound`, and `Invalid` for a `[REDACTED]` with nothing stored behind it."""
     before = _alive(state)
     after = structs.replace(before, **change.given())
     after = structs.replace(
@@ -164,7 +173,15 @@ def decide_update(state: State, change: EndpointChange) -> list[Event]:
         for name in after.__struct_fields__
         if getattr(before, name) != getattr(after, name)
     )
-    return [WebhookUpdated(endpoint=after, changed=changed)] if changed else []
+    is_replaced = before.sealed_secret != after.sealed_secret
+    retired = _retired(before, now, retire_until if is_replaced else None)
+    return [WebhookUpdated(endpoint=structs.replace(after, retired=retired), changed=changed)] if changed else []
+
+
+def _retired(before: Endpoint, now: Instant, until: Instant | None) -> tuple[RetiredSecret, ...]:
+    """Those that still sign, the newest first; with `until`, the secret of `before` too."""
+    own = RetiredSecret(sealed=before.sealed_secret, expires_at=until or now, public_key=before.public_key)
+    return tuple(old for old in (own, *before.retired) if now < old.expires_at)[:MOST_RETIRED]
 
 
 def decide_enable(state: State) -> list[Event]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from collections.abc import Sequence
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from executor.domain.events.webhook import Endpoint, EndpointAuthentication, EndpointFilters
+from executor.domain.events.webhook import ClientCredentials, Endpoint, EndpointAuthentication, EndpointFilters
 from executor.domain.secrets import REDACTED
 from executor.domain.values import PRIORITY_WORDS, Instant, RetryPolicy
-from executor.sealing import Sealer
+from executor.sealing import Sealer, Unsealable
 from webhooks import endpoint
 from webhooks.endpoint import EndpointChange, State
 from webhooks.requests import Authentication, Filters, T, UpdateWebhook
+from webhooks.signing import is_signing_key, public_key
 
 
 class Opened(Struct, frozen=True, kw_only=True):
-    """In clear, for one attempt: secrets to sign with, the newest first, and the client's own headers."""
+    """In clear, for one attempt: secrets to sign with, the newest first, the client's own headers, and where a token
+    has to be asked for, by what."""
 
     secrets: tuple[str, ...]
     headers: dict[str, str]
+    client_secret: str | None = None
 
     def __repr__(self) -> str:
         return f"Opened({REDACTED})"
@@ -36,14 +40,11 @@ class EndpointSecrets:
         self, organization_id: str, id: str, request: UpdateWebhook, secret: str | None
     ) -> EndpointChange:
         """A request that was checked, as a change. Null means the default. `[REDACTED]` stays what it is: the decider
-        knows what is stored."""
-        return EndpointChange(
+        knows what is stored. A `secret` brings its way of signing with it."""
+        change = EndpointChange(
             url=request.url,
             events=request.events,
             description=request.description,
-            sealed_secret=UNSET
-            if secret is None or secret == REDACTED
-            else await self._seal(organization_id, id, "secret", secret),
             active=request.active,
             filters=UNSET if request.filters is UNSET else _filters(request.filters),
             authentication=UNSET
@@ -59,7 +60,29 @@ class EndpointSecrets:
             retry_policy=_policy(request.retry_policy),
             max_in_flight=_or(request.max_in_flight, endpoint.DEFAULT_MAX_IN_FLIGHT),
             ordered=request.ordered,
+            rate_limit_per_second=request.rate_limit_per_second,
+            metadata=_or(request.metadata, {}),
         )
+        if secret is None or secret == REDACTED:
+            return change
+        return structs.replace(change, **(await self.sealed_secret(organization_id, id, secret)).given())
+
+    async def sealed_secret(self, organization_id: str, id: str, secret: str) -> EndpointChange:
+        """Another secret, and how it signs."""
+        is_private = is_signing_key(secret)
+        return EndpointChange(
+            sealed_secret=await self._seal(organization_id, id, "secret", secret),
+            signing="ed25519" if is_private else "hmac",
+            public_key=public_key(secret) if is_private else None,
+        )
+
+    async def is_newest(self, state: State, secret: str) -> bool:
+        """Whether it signs with this one already. One that does not open any more can be replaced by any."""
+        try:
+            newest = await self._open(state, "secret", _endpoint(state).sealed_secret)
+        except Unsealable:
+            return False
+        return hmac.compare_digest(newest.encode(), secret.encode())
 
     async def opened(self, state: State, now: Instant) -> Opened:
         """Raises `Unsealable`. While one secret replaces another both are answered."""
@@ -69,16 +92,21 @@ class EndpointSecrets:
             name: await self._open(state, f"header:{name.lower()}", text)
             for name, text in stored.sealed_headers.items()
         }
+        kept = stored.authentication.sealed
+        credential = None if kept is None else await self._open(state, "authentication", kept)
         return Opened(
             secrets=tuple([await self._open(state, "secret", text) for text in sealed]),
-            headers=headers | await self._credentials(state, stored.authentication),
+            headers=headers | self._header(stored.authentication, credential),
+            client_secret=credential if stored.authentication.type == "oauth2" else None,
         )
 
-    async def _credentials(self, state: State, authentication: EndpointAuthentication) -> dict[str, str]:
-        if authentication.sealed is None:
+    @staticmethod
+    def _header(authentication: EndpointAuthentication, credential: str | None) -> dict[str, str]:
+        if credential is None:
             return {}
-        credential = await self._open(state, "authentication", authentication.sealed)
         match authentication.type:
+            case "oauth2":
+                return {}
             case "bearer":
                 return {"Authorization": f"Bearer {credential}"}
             case "basic":
@@ -92,10 +120,9 @@ class EndpointSecrets:
     ) -> EndpointAuthentication:
         if wanted is None or wanted.type == "none":
             return EndpointAuthentication()
-        credential = {"bearer": wanted.token, "basic": wanted.password}.get(wanted.type, wanted.value)
-        name = {"bearer": None, "basic": wanted.username}.get(wanted.type, wanted.name)
+        name, credential = _pair(wanted)
         sealed = await self._seal(organization_id, id, "authentication", credential or "")
-        return EndpointAuthentication(type=wanted.type, name=name, sealed=sealed)
+        return EndpointAuthentication(type=wanted.type, name=name, sealed=sealed, grant=_grant(wanted))
 
     async def _seal(self, organization_id: str, id: str, what: str, plain: str) -> str:
         return REDACTED if plain == REDACTED else await self._sealer.seal(organization_id, plain, _context(id, what))
@@ -132,6 +159,30 @@ def _filters(wanted: Filters | UnsetType | None) -> EndpointFilters:
         project_ids=wanted.project_ids,
         priority_levels=_numbers(wanted.priority_levels),
         condition=wanted.condition,
+    )
+
+
+def _pair(wanted: Authentication) -> tuple[str | None, str | None]:
+    """What is shown of a credential, and what is not."""
+    match wanted.type:
+        case "bearer":
+            return None, wanted.token
+        case "basic":
+            return wanted.username, wanted.password
+        case "oauth2":
+            return wanted.client_id, wanted.client_secret
+        case _:
+            return wanted.name, wanted.value
+
+
+def _grant(wanted: Authentication) -> ClientCredentials | None:
+    if wanted.type != "oauth2":
+        return None
+    return ClientCredentials(
+        token_url=wanted.token_url or "",
+        scope=wanted.scope,
+        audience=wanted.audience,
+        client_auth=wanted.client_auth or "basic",
     )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
-from executor.domain.events.webhook import Endpoint, EndpointAuthentication, EndpointFilters
+from executor.domain.events.webhook import ClientCredentials, Endpoint, EndpointAuthentication, EndpointFilters
 from executor.domain.secrets import REDACTED
 from executor.domain.values import Instant, RetryPolicy
 from executor.ports import Attempt, Delivery
 from webhooks.endpoint import State, WebhookRow, state_of
 
-SIGNING = "hmac"
+JWKS_URL: Final = "/.well-known/runcast/webhooks/{id}/jwks.json"
 
 
 class EndpointView(Struct, frozen=True, kw_only=True):
@@ -30,13 +30,28 @@ class EndpointView(Struct, frozen=True, kw_only=True):
     retry_policy: RetryPolicy
     max_in_flight: int
     ordered: bool
-    signing: str = SIGNING
+    signing: str
+    rate_limit_per_second: float | None
+
+
+class RetiredView(Struct, frozen=True, kw_only=True):
+    """A secret that was replaced, and signs beside the new one until then."""
+
+    expires_at: Instant
+    public_key: str | None
 
 
 class WebhookView(EndpointView, frozen=True, kw_only=True):
-    """`secret` is there at creation only. `disabled_reason` says why we switched it off, if we did."""
+    """`secret` is there only in the answer that brings it. `disabled_reason` says why we switched it off, if we did.
+    Where private keys sign: `public_key` of the newest, and the address of all of them. `callback`: it gets the ends
+    of runs that named its URL."""
 
     id: str
+    metadata: dict[str, Any]
+    public_key: str | None
+    jwks_url: str | None
+    retired_secrets: tuple[RetiredView, ...]
+    callback: bool
     created_by: str
     created_at: Instant
     updated_at: Instant
@@ -84,8 +99,19 @@ def view(webhook: State | WebhookRow, secret: str | None = None) -> WebhookView:
         updated_at=state.updated_at,
         disabled_reason=state.disabled_reason,
         secret=UNSET if secret is None else secret,
+        metadata=state.endpoint.metadata,
+        public_key=state.endpoint.public_key,
+        jwks_url=JWKS_URL.format(id=state.id) if _has_public_keys(state.endpoint) else None,
+        retired_secrets=tuple(
+            RetiredView(expires_at=old.expires_at, public_key=old.public_key) for old in state.endpoint.retired
+        ),
+        callback=state.endpoint.is_callback,
         **shown(state.endpoint),
     )
+
+
+def _has_public_keys(endpoint: Endpoint) -> bool:
+    return endpoint.public_key is not None or any(old.public_key is not None for old in endpoint.retired)
 
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
@@ -102,6 +128,8 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
         "retry_policy": endpoint.retry_policy,
         "max_in_flight": endpoint.max_in_flight,
         "ordered": endpoint.ordered,
+        "signing": endpoint.signing,
+        "rate_limit_per_second": endpoint.rate_limit_per_second,
     }
 
 
@@ -142,5 +170,11 @@ def _authentication(authentication: EndpointAuthentication) -> dict[str, str]:
             return {"type": "basic", "username": name, "password": REDACTED}
         case "header":
             return {"type": "header", "name": name, "value": REDACTED}
+        case "oauth2":
+            return {"type": "oauth2", "client_id": name, "client_secret": REDACTED} | _asked(authentication.grant)
         case _:
             return {"type": "none"}
+
+
+def _asked(grant: ClientCredentials | None) -> dict[str, str]:
+    return {} if grant is None else {key: value for key, value in structs.asdict(grant).items() if value is not None}

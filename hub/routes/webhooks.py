@@ -14,9 +14,10 @@ from hub.envelope import Answer, Page
 from hub.operation import Call, NoBody, Resource
 from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of
 from hub.services import Services
+from webhooks.checks import check
 from webhooks.commands import Caller
 from webhooks.endpoint import WebhookRow
-from webhooks.requests import CreateWebhook, UpdateWebhook, check
+from webhooks.requests import CreateWebhook, RotateSecret, UpdateWebhook
 from webhooks.view import delivery_view, view
 
 RESOURCE = Resource("webhooks")
@@ -75,8 +76,9 @@ async def get(call: Call[NoBody, NoQuery]) -> Answer:
 @RESOURCE.route("PUT", "/webhooks/{id}", needs="webhook.write", body=UpdateWebhook)
 async def update(call: Call[UpdateWebhook, NoQuery]) -> Answer:
     """Change a webhook; fields left out keep their values."""
-    state = await call.hub.webhooks.update(_caller(call), call.path["id"], call.body)
-    return Answer(view(state), "Webhook updated")
+    changed = await call.hub.webhooks.update(_caller(call), call.path["id"], call.body)
+    said = "Webhook updated" if changed.secret is None else "Webhook updated; its new secret is not shown again"
+    return Answer(view(changed.state, changed.secret), said)
 
 
 @RESOURCE.route("DELETE", "/webhooks/{id}", needs="webhook.write")
@@ -91,6 +93,20 @@ async def enable(call: Call[NoBody, NoQuery]) -> Answer:
     """Enable a webhook that was switched off."""
     state = await call.hub.webhooks.enable(_caller(call), call.path["id"])
     return Answer(view(state), "Webhook enabled")
+
+
+@RESOURCE.route("POST", "/webhooks/{id}/disable", needs="webhook.write")
+async def disable(call: Call[NoBody, NoQuery]) -> Answer:
+    """Switch a webhook off: what waits is cancelled."""
+    state = await call.hub.webhooks.disable(_caller(call), call.path["id"])
+    return Answer(view(state), "Webhook disabled")
+
+
+@RESOURCE.route("POST", "/webhooks/{id}/rotate-secret", needs="webhook.write", body=RotateSecret)
+async def rotate_secret(call: Call[RotateSecret, NoQuery]) -> Answer:
+    """Replace a webhook's secret; the old one signs as well until the overlap is over."""
+    changed = await call.hub.webhooks.rotate(_caller(call), call.path["id"], call.body)
+    return Answer(view(changed.state, changed.secret), "Secret replaced; the new one is not shown again")
 
 
 @RESOURCE.route("POST", "/webhooks/{id}/test", needs="webhook.write", status=202)

@@ -11,10 +11,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 URL = "http://127.0.0.1:1/hook"
 """Where nobody listens: no test waits for a name server."""
+OAUTH2 = {"type": "oauth2", "token_url": "http://127.0.0.1:1/token", "client_id": "me", "client_secret": "hunter2"}
+MORE = ("rate_limit_per_second", "metadata")
 SHOWN = {
     *("id", "url", "events", "description", "active", "filters", "authentication", "headers", "timeout_seconds"),
     *("retry_policy", "max_in_flight", "ordered", "signing", "created_by", "created_at", "updated_at"),
-    "disabled_reason",
+    *("disabled_reason", "rate_limit_per_second", "metadata", "public_key", "jwks_url", "retired_secrets", "callback"),
 }
 
 
@@ -63,12 +65,14 @@ async def test_the_whole_resource_comes_back_as_it_was_given(admin: Client) -> N
         "max_in_flight": 2,
         "ordered": True,
         "signing": "hmac",
+        "rate_limit_per_second": 2.5,
+        "metadata": {"team": "billing", "on_call": {"phone": [1, 2]}},
     }
     created = await admin.post("/webhooks", body)
     assert created.status == 201
     data = created.data
     assert data["filters"] == body["filters"] | {"priority_levels": [8, 1]}  # type: ignore[operator]
-    for name in ("url", "events", "description", "active", "timeout_seconds", "max_in_flight", "ordered", "signing"):
+    for name in ("url", "events", "description", "active", "timeout_seconds", "max_in_flight", "ordered", "signing", *MORE):
         assert data[name] == body[name]
     assert data["retry_policy"]["max_attempts"] == 3
     assert data["retry_policy"]["max_delay_seconds"] == 36_000
@@ -103,7 +107,10 @@ async def test_redacted_keeps_what_is_stored_and_nothing_stored_is_a_422(admin: 
         assert (answer.status, answer.fields) == (422, [field])
 
 
-_OURS = {"id", "created_by", "created_at", "updated_at", "disabled_reason"}
+_OURS = {
+    *("id", "created_by", "created_at", "updated_at", "disabled_reason"),
+    *("public_key", "jwks_url", "retired_secrets", "callback"),
+}
 
 
 async def test_put_merges_fields_and_keeps_the_rest(admin: Client) -> None:
@@ -131,14 +138,18 @@ async def test_put_merges_fields_and_keeps_the_rest(admin: Client) -> None:
         ({"filters": {"condition": "1 +"}}, "filters.condition"),
         ({"filters": {"priority_levels": [11]}}, "filters.priority_levels[0]"),
         ({"authentication": {"type": "bearer"}}, "authentication.token"),
-        ({"authentication": {"type": "oauth2"}}, "authentication.type"),
+        ({"authentication": OAUTH2 | {"token_url": "http://10.0.0.1/"}}, "authentication.token_url"),
+        ({"authentication": OAUTH2 | {"client_auth": "mtls"}}, "authentication.client_auth"),
         ({"headers": {"Host": "x"}}, "headers.Host"),
         ({"headers": {"X-A": "a\nb"}}, "headers.X-A"),
         ({"timeout_seconds": 0}, "timeout_seconds"),
         ({"retry_policy": {"max_attempts": 0}}, "retry_policy.max_attempts"),
         ({"max_in_flight": 0}, "max_in_flight"),
-        ({"rate_limit_per_second": 1}, "rate_limit_per_second"),
-        ({"signing": "ed25519"}, "signing"),
+        ({"rate_limit_per_second": 0}, "rate_limit_per_second"),
+        ({"signing": "rsa"}, "signing"),
+        ({"signing": "ed25519", "secret": "text"}, "secret"),
+        ({"secret": "whsk_text"}, "secret"),
+        ({"metadata": {"x": "y" * 16_384}}, "metadata"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -173,6 +184,8 @@ async def test_delete_is_a_200_with_null_and_a_404_the_second_time(admin: Client
         await admin.put(path, {}),
         await admin.post(f"{path}/test"),
         await admin.post(f"{path}/enable"),
+        await admin.post(f"{path}/disable"),
+        await admin.post(f"{path}/rotate-secret"),
         await admin.get(f"{path}/deliveries"),
     ):
         assert (refused.status, refused.codes) == (404, {"RESOURCE_NOT_FOUND"})
@@ -194,6 +207,9 @@ async def test_enable_switches_on_and_an_inactive_one_cannot_be_tested(admin: Cl
     assert (refused.status, refused.codes) == (409, {"RESOURCE_CONFLICT"})
     assert (await admin.post(f"{path}/enable")).data["active"] is True
     assert (await admin.post(f"{path}/enable")).status == 200
+    for _ in range(2):
+        disabled = await admin.post(f"{path}/disable")
+        assert (disabled.status, disabled.data["active"], disabled.data["disabled_reason"]) == (200, False, None)
 
 
 async def test_a_test_event_and_its_delivery(admin: Client) -> None:

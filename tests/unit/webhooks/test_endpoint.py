@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from executor.domain.errors import Invalid, NotFound
 from executor.domain.events.webhook import (
+    ClientCredentials,
     EndpointAuthentication,
     EndpointFilters,
     WebhookCreated,
@@ -16,13 +17,14 @@ from executor.domain.events.webhook import (
     WebhookUpdated,
 )
 from executor.domain.secrets import REDACTED
-from executor.domain.values import Instant, RetryPolicy
+from executor.domain.values import Instant, RetryPolicy, plus
 from tests.unit.webhooks.given import CHANGE, CREATED, ID, ORGANIZATION, SEALED, after, decided, endpoint
 from webhooks.endpoint import (
     AGGREGATE,
     DEFAULT_POLICY,
     SHARDS,
     EndpointChange,
+    State,
     WebhookRow,
     decide_delete,
     decide_disable,
@@ -34,6 +36,7 @@ from webhooks.endpoint import (
 )
 from webhooks.view import view
 
+NOW = Instant("2026-01-31T12:00:00.000Z")
 OFF = WebhookDisabled(reason="gone")
 
 
@@ -63,13 +66,44 @@ def test_a_change_says_what_differs_in_the_words_of_the_contract() -> None:
     changed = endpoint(url="https://other.example", sealed_secret="sealed:v1:B", sealed_headers={"X": "s"})
     decided(
         given=[CREATED],
-        when=lambda state: decide_update(state, change),
+        when=lambda state: decide_update(state, change, NOW),
         then=[WebhookUpdated(endpoint=changed, changed=("url", "secret", "headers"))],
     )
 
 
+def replaced(state: State, sealed: str, now: Instant, until: Instant | None) -> State:
+    change = EndpointChange(sealed_secret=sealed)
+    (event,) = decide_update(state, change, now, until)
+    return after(CREATED, event)
+
+
+def expiries(state: State) -> list[tuple[str, Instant]]:
+    assert state.endpoint is not None
+    return [(old.sealed, old.expires_at) for old in state.endpoint.retired]
+
+
+def test_each_secret_that_is_replaced_signs_on_until_its_own_end() -> None:
+    state, later = after(CREATED), [plus(NOW, seconds) for seconds in (60, 10, 30)]
+    first = state.endpoint.sealed_secret if state.endpoint else ""
+    state = replaced(state, "B", NOW, later[0])
+    state = replaced(state, "C", NOW, later[1])
+    assert expiries(state) == [("B", later[1]), (first, later[0])]
+    assert expiries(replaced(state, "D", NOW, NOW)) == expiries(state), "no overlap: it signs no more"
+    assert expiries(replaced(state, "D", NOW, None)) == expiries(state), "by a change that does not rotate"
+    assert expiries(replaced(state, "D", plus(NOW, 10), later[2])) == [("C", later[2]), (first, later[0])]
+    (other,) = decide_update(state, EndpointChange(description="x"), plus(NOW, 60))
+    assert expiries(after(CREATED, other)) == [], "what has expired is dropped at the next change"
+
+
+def test_of_many_that_were_replaced_the_oldest_go() -> None:
+    state = after(CREATED)
+    for index in range(8):
+        state = replaced(state, str(index), NOW, plus(NOW, 60))
+    assert [sealed for sealed, _ in expiries(state)] == ["6", "5", "4", "3", "2"]
+
+
 def test_a_change_that_changes_nothing_is_no_event() -> None:
-    decided(given=[CREATED], when=lambda state: decide_update(state, EndpointChange(active=True)), then=[])
+    decided(given=[CREATED], when=lambda state: decide_update(state, EndpointChange(active=True), NOW), then=[])
 
 
 def test_redacted_keeps_what_is_stored() -> None:
@@ -84,7 +118,7 @@ def test_redacted_keeps_what_is_stored() -> None:
     kept = msgspec.structs.replace(stored, sealed_headers={"x-key": "sealed:v1:K", "X-New": "sealed:v1:N"})
     decided(
         given=[WebhookCreated(endpoint=stored)],
-        when=lambda state: decide_update(state, change),
+        when=lambda state: decide_update(state, change, NOW),
         then=[WebhookUpdated(endpoint=kept, changed=("headers",))],
     )
 
@@ -98,7 +132,7 @@ def test_redacted_keeps_what_is_stored() -> None:
 )
 def test_redacted_without_anything_stored_is_refused(change: EndpointChange, field: str) -> None:
     with pytest.raises(Invalid) as caught:
-        decide_update(after(CREATED), change)
+        decide_update(after(CREATED), change, NOW)
     assert caught.value.problems[0].field == field
 
 
@@ -120,7 +154,7 @@ def test_a_deleted_endpoint_is_gone_for_every_command() -> None:
     deleted = after(CREATED, WebhookDeleted())
     assert not deleted.is_active
     assert decide_disable(deleted, "gone") == []
-    for command in (decide_delete, decide_enable, lambda state: decide_update(state, CHANGE)):
+    for command in (decide_delete, decide_enable, lambda state: decide_update(state, CHANGE, NOW)):
         for state in (deleted, initial()):
             with pytest.raises(NotFound):
                 command(state)
@@ -148,6 +182,19 @@ def test_the_row_holds_the_whole_state_and_the_view_nothing_secret() -> None:
         (
             EndpointAuthentication(type="basic", name="me", sealed=SEALED),
             {"type": "basic", "username": "me", "password": REDACTED},
+        ),
+        (
+            EndpointAuthentication(
+                type="oauth2", name="me", sealed=SEALED, grant=ClientCredentials(token_url="https://t", scope="s")
+            ),
+            {
+                "type": "oauth2",
+                "token_url": "https://t",
+                "client_id": "me",
+                "client_secret": REDACTED,
+                "scope": "s",
+                "client_auth": "basic",
+            },
         ),
         (
             EndpointAuthentication(type="header", name="X-Key", sealed=SEALED),

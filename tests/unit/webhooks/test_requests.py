@@ -12,12 +12,14 @@ from executor.domain.events.webhook import EndpointAuthentication
 from executor.egress import Egress
 from executor.shapes import Shape
 from tests.unit.webhooks.given import endpoint
-from webhooks.requests import CreateWebhook, UpdateWebhook, check
+from webhooks.checks import check
+from webhooks.requests import CreateWebhook, UpdateWebhook
 from webhooks.signing import new_secret
 
 URL = "https://93.184.215.14/hook"
 GOOD: dict[str, Any] = {"url": URL, "events": ["execution.*"]}
 REDACTED = "[REDACTED]"
+OAUTH2 = {"type": "oauth2", "token_url": "https://93.184.215.14/token", "client_id": "me", "client_secret": "s"}
 
 
 @pytest.fixture
@@ -54,6 +56,10 @@ def shape_problems(body: dict[str, Any]) -> list[str | None]:
         {"authentication": {"type": "basic", "username": "u", "password": ""}},
         {"authentication": {"type": "header", "name": "X-Key", "value": "v"}},
         {"headers": {"Authorization": "Custom x"}},
+        {"authentication": OAUTH2 | {"scope": "a b", "audience": "https://api", "client_auth": "body"}},
+        {"signing": "ed25519"},
+        {"signing": "ed25519", "secret": new_secret("ed25519")},
+        {"rate_limit_per_second": 0.01, "metadata": {"team": {"name": "ops", "ids": [1, 2]}}},
         {"signing": "hmac", "rate_limit_per_second": None, "timeout_seconds": 1, "max_in_flight": 1000},
     ],
 )
@@ -104,8 +110,7 @@ async def test_everything_else_that_is_wrong_comes_at_once_too(egress: Egress) -
                 "X-Bad\n": "x",
                 "X-Line": "\n",
             },
-            "signing": "ed25519",
-            "rate_limit_per_second": 5,
+            "metadata": {"x": "y" * 16_384},
         },
     )
     assert set(found) == {
@@ -120,8 +125,7 @@ async def test_everything_else_that_is_wrong_comes_at_once_too(egress: Egress) -
         "headers.x-a",
         "headers.X-Bad\n",
         "headers.X-Line",
-        "signing",
-        "rate_limit_per_second",
+        "metadata",
     }
 
 
@@ -135,7 +139,12 @@ async def test_everything_else_that_is_wrong_comes_at_once_too(egress: Egress) -
         ({"type": "header", "name": "X-Key"}, "authentication.value"),
         ({"type": "header", "name": "webhook-signature", "value": "v"}, "authentication.name"),
         ({"type": "header", "name": "X Key", "value": "v"}, "authentication.name"),
-        ({"type": "oauth2"}, "authentication.type"),
+        (OAUTH2 | {"token_url": "http://10.0.0.1/token"}, "authentication.token_url"),
+        (OAUTH2 | {"token_url": "https://me:pw@93.184.215.14/"}, "authentication.token_url"),
+        (OAUTH2 | {"token": "t"}, "authentication.token"),
+        (OAUTH2 | {"client_secret": REDACTED}, "authentication.client_secret"),
+        ({name: value for name, value in OAUTH2.items() if name != "client_id"}, "authentication.client_id"),
+        ({"type": "bearer", "token": "t", "scope": "s"}, "authentication.scope"),
         ({"type": "bearer", "token": REDACTED}, "authentication.token"),
     ],
 )
@@ -169,6 +178,38 @@ async def test_a_header_is_set_in_one_place(egress: Egress) -> None:
 async def test_a_standard_secret_has_24_to_64_bytes(egress: Egress, size: int) -> None:
     secret = "whsec_" + base64.b64encode(bytes(size)).decode()
     assert set(await problems(egress, GOOD | {"secret": secret})) == {"secret"}
+
+
+@pytest.mark.parametrize(
+    ("signing", "secret"),
+    [
+        ("hmac", new_secret("ed25519")),
+        ("hmac", "whsk_text"),
+        ("ed25519", new_secret()),
+        ("ed25519", "text"),
+        ("ed25519", "whsk_AAAA"),
+    ],
+    ids=["hmac-key", "hmac-text", "ed25519-secret", "ed25519-text", "ed25519-short"],
+)
+async def test_a_secret_goes_with_its_way_of_signing(egress: Egress, signing: str, secret: str) -> None:
+    other = "hmac" if signing == "ed25519" else "ed25519"
+    assert set(await problems(egress, GOOD | {"signing": signing, "secret": secret})) == {"secret"}
+    assert set(await problems(egress, {"secret": secret}, endpoint(signing=signing))) == {"secret"}
+    assert set(await problems(egress, {"signing": signing, "secret": secret}, endpoint(signing=other))) == {"secret"}
+    assert set(await problems(egress, {"signing": signing, "secret": REDACTED}, endpoint(signing=other))) == {
+        "secret"
+    }
+
+
+@pytest.mark.parametrize("metadata", [{"k" * 129: 1}, {"": 1}, ["a"], "text"])
+def test_metadata_is_an_object_with_keys_of_some_length(metadata: Any) -> None:
+    (field,) = shape_problems(GOOD | {"metadata": metadata})
+    assert str(field).startswith("metadata")
+
+
+@pytest.mark.parametrize("rate", [0, 0.009, 10_001, "1"])
+def test_a_rate_has_its_bounds(rate: Any) -> None:
+    assert shape_problems(GOOD | {"rate_limit_per_second": rate}) == ["rate_limit_per_second"]
 
 
 async def test_redacted_keeps_only_what_is_stored(egress: Egress) -> None:

@@ -14,6 +14,7 @@ from tests.unit.webhooks.given import ID, after, endpoint
 from webhooks.endpoint import DEFAULT_POLICY, EndpointChange, State, initial
 from webhooks.requests import UpdateWebhook
 from webhooks.secrets import EndpointSecrets
+from webhooks.signing import new_secret, public_key
 
 ORGANIZATION = "01ARZ3NDEKTSV4RRFFQ69G5FAW"
 NOW = Instant("2026-01-31T12:00:00.000Z")
@@ -76,6 +77,8 @@ async def test_what_is_left_out_stays_and_null_is_the_default(secrets: EndpointS
         timeout_seconds=None,
         retry_policy=None,
         max_in_flight=None,
+        rate_limit_per_second=None,
+        metadata=None,
     )
     assert cleared.given() == {
         "description": None,
@@ -85,6 +88,8 @@ async def test_what_is_left_out_stays_and_null_is_the_default(secrets: EndpointS
         "timeout_seconds": 15.0,
         "retry_policy": DEFAULT_POLICY,
         "max_in_flight": 10,
+        "rate_limit_per_second": None,
+        "metadata": {},
     }
 
 
@@ -113,3 +118,26 @@ async def test_priority_words_become_numbers_and_policies_plain_ones(secrets: En
 async def test_what_was_never_created_has_no_secrets(secrets: EndpointSecrets) -> None:
     with pytest.raises(ValueError, match="never created"):
         await secrets.opened(initial(), NOW)
+
+
+async def test_a_secret_says_how_it_signs(secrets: EndpointSecrets) -> None:
+    private = new_secret("ed25519")
+    change = await sealed(secrets, private)
+    assert (change.signing, change.public_key) == ("ed25519", public_key(private))
+    shared = await sealed(secrets, "text")
+    assert (shared.signing, shared.public_key) == ("hmac", None)
+    state = with_(**change.given())
+    assert await secrets.is_newest(state, private)
+    assert not await secrets.is_newest(state, new_secret("ed25519"))
+    assert not await secrets.is_newest(msgspec.structs.replace(state, id=ORGANIZATION), private), "it does not open"
+
+
+async def test_what_a_token_is_asked_with_is_no_header(secrets: EndpointSecrets) -> None:
+    change = await sealed(
+        secrets,
+        "s",
+        authentication={"type": "oauth2", "token_url": "https://t", "client_id": "me", "client_secret": "hunter2"},
+    )
+    assert "hunter2" not in str(change)
+    opened = await secrets.opened(with_(**change.given()), NOW)
+    assert (opened.headers, opened.client_secret) == ({}, "hunter2")
