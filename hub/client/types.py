@@ -203,6 +203,8 @@ class Webhook(Struct, frozen=True, kw_only=True):
     rate_limit_per_second: float | None = None
     ordered: bool = False
     signing: str = "hmac"
+    public_key: str | None = None
+    metadata: dict[str, Any] = {}
     disabled_reason: str | None = None
     created_by: str = ""
     created_at: str = ""

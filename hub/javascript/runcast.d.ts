@@ -587,6 +587,7 @@ export interface Webhooks {
   /** The id of the delivery of a test event. */
   test(webhookId: string, options?: Posting): Promise<string>;
   enable(webhookId: string, options?: Posting): Promise<Webhook>;
+  disable(webhookId: string, options?: Posting): Promise<Webhook>;
   /** A new secret, in this answer alone; the old one signs as well until the overlap is over. */
   rotateSecret(webhookId: string, options?: Posting & { secret?: string; overlapSeconds?: number }): Promise<Webhook>;
   deliveries(webhookId: string, query?: Query): Listing<Delivery>;

@@ -892,6 +892,10 @@ class Webhooks extends Resource {
     return this._do(["webhooks", webhookId, "enable"], options);
   }
 
+  async disable(webhookId, options) {
+    return this._do(["webhooks", webhookId, "disable"], options);
+  }
+
   /** A new secret (`secret`, or one is made), in this answer alone; the old one signs as well for `overlapSeconds`. */
   async rotateSecret(webhookId, options) {
     return discreet(await this._do(["webhooks", webhookId, "rotate-secret"], options), "secret");

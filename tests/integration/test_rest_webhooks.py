@@ -11,12 +11,19 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 URL = "http://127.0.0.1:1/hook"
 """Where nobody listens: no test waits for a name server."""
-OAUTH2 = {"type": "oauth2", "token_url": "http://127.0.0.1:1/token", "client_id": "me", "client_secret": "hunter2"}
-MORE = ("rate_limit_per_second", "metadata")
+OAUTH2 = {"type": "oauth2", "token_url": "http://127.0.0.1:1/token", "client_id": "me", "client_secret": "s"}
 SHOWN = {
     *("id", "url", "events", "description", "active", "filters", "authentication", "headers", "timeout_seconds"),
     *("retry_policy", "max_in_flight", "ordered", "signing", "created_by", "created_at", "updated_at"),
-    *("disabled_reason", "rate_limit_per_second", "metadata", "public_key", "jwks_url", "retired_secrets", "callback"),
+    *(
+        "disabled_reason",
+        "rate_limit_per_second",
+        "metadata",
+        "public_key",
+        "jwks_url",
+        "retired_secrets",
+        "callback",
+    ),
 }
 
 
@@ -72,7 +79,7 @@ async def test_the_whole_resource_comes_back_as_it_was_given(admin: Client) -> N
     assert created.status == 201
     data = created.data
     assert data["filters"] == body["filters"] | {"priority_levels": [8, 1]}  # type: ignore[operator]
-    for name in ("url", "events", "description", "active", "timeout_seconds", "max_in_flight", "ordered", "signing", *MORE):
+    for name in body.keys() - {"filters", "retry_policy"}:
         assert data[name] == body[name]
     assert data["retry_policy"]["max_attempts"] == 3
     assert data["retry_policy"]["max_delay_seconds"] == 36_000

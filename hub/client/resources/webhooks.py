@@ -40,6 +40,10 @@ class Webhooks(Resource):
     async def enable(self, webhook_id: str) -> Webhook:
         return await self._ask(Webhook, "POST", _PATH, webhook_id, "enable")
 
+    async def disable(self, webhook_id: str) -> Webhook:
+        """What waits is cancelled."""
+        return await self._ask(Webhook, "POST", _PATH, webhook_id, "disable")
+
     async def rotate_secret(
         self, webhook_id: str, *, secret: str | None = None, overlap_seconds: float | None = None
     ) -> Webhook:
