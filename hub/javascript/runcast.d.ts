@@ -184,6 +184,8 @@ export interface Webhook {
   rate_limit_per_second?: number | null;
   ordered: boolean;
   signing?: "hmac" | "ed25519";
+  public_key?: string | null;
+  metadata?: JsonObject;
   disabled_reason: string | null;
   created_by: string;
   created_at: string;
