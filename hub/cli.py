@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from hub.commands import data, events, keys, migrate, organizations, projections, retention, roles, tail
+from hub.commands import (
+    data,
+    events,
+    keys,
+    migrate,
+    organizations,
+    projections,
+    retention,
+    roles,
+    tail,
+    webhooks,
+)
 from hub.commands.options import DataDir, Host, Port, settings_from
 
 app = typer.Typer(
@@ -30,6 +41,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(organizations.app, name="organizations")
 app.add_typer(projections.app, name="projections")
 app.add_typer(retention.app, name="retention")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ async def follow(
     filter: str | None,
 ) -> None:
     """Prints a channel's messages until it ends, or somebody ends this. Raises `ClientError`, `BrokenPipeError`."""
-    _heed_ends(asyncio.current_task())
+    heed_ends(asyncio.current_task())
     _tell_of_cuts()
     try:
         async with WorkflowClient(url, api_key) as client:
@@ -55,7 +55,7 @@ async def follow(
         return
 
 
-def _heed_ends(task: asyncio.Task[Any] | None) -> None:
+def heed_ends(task: asyncio.Task[Any] | None) -> None:
     """Ctrl-C and SIGTERM are how it is meant to end."""
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
