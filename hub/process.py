@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -39,6 +40,7 @@ _PATIENCE_SECONDS = 3.0
 _GC = (10_000, 20, 50)
 """Most garbage goes by its reference count; a full collection walks every open connection."""
 _PAUSE_SECONDS = 0.1
+_OPEN_FILES = 65_536
 
 
 class StartError(Exception):
@@ -55,12 +57,22 @@ def run(settings: Settings, roles: Roles = ALL) -> None:
     for name, meant in misspelt(os.environ).items():
         _logger.warning("setting.unknown", name=name, hint=f"is {meant} meant?")
     gc.set_threshold(*_GC)
+    _raise_open_files()
     try:
         import uvloop
     except ImportError:
         asyncio.run(_run(settings, roles))
     else:
         uvloop.run(_run(settings, roles))
+
+
+def _raise_open_files() -> None:
+    """Each client and each request to an endpoint is an open file; what a shell allows first is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(settings: Settings, roles: Roles) -> None:

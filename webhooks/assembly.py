@@ -20,6 +20,7 @@ from webhooks.meter import DeliveryMeter
 from webhooks.pump import Pump
 from webhooks.replays import WebhookReplayer
 from webhooks.secrets import EndpointSecrets
+from webhooks.sweep import Sweep
 from webhooks.turn import TTL_SECONDS, Turn
 from webhooks.worker import Worker
 
@@ -46,8 +47,17 @@ class Webhooks:
         attempts = Attempts(store.log, deliveries, facts, EndpointSecrets(sealer), egress, clock)
         self.meter, self.lanes = DeliveryMeter(), Lanes()
         courier = Courier(
-            attempts, deliveries, directory, doorbell, clock, self.meter, self.lanes, lease_seconds=lease_seconds
+            attempts,
+            deliveries,
+            directory,
+            facts,
+            doorbell,
+            clock,
+            self.meter,
+            self.lanes,
+            lease_seconds=lease_seconds,
         )
+        self._sweep = Sweep(store.log, deliveries, directory, clock, lease_seconds)
         pump = Pump(deliveries, directory, courier, doorbell, clock)
         self._deliveries, self._clock, self._directory = deliveries, clock, directory
         self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)
@@ -77,4 +87,5 @@ class Webhooks:
             all.create_task(self._directory.run(), name="webhook-directory")
             all.create_task(self.fanout.run(None if is_alone else self._turn), name="webhook-fanout")
             all.create_task(self.replayer.run(is_alone=is_alone), name="webhook-replays")
+            all.create_task(self._sweep.run(), name="webhook-sweep")
             all.create_task(self.worker.run(), name="webhook-worker")

@@ -7,11 +7,11 @@ killed process was sending is another's within seconds, however long its endpoin
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from executor.domain.errors import Unavailable
 from executor.domain.values import plus
@@ -20,10 +20,14 @@ from webhooks.deliver import DELETED, Attempts, Made
 from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
+from webhooks.facts import Facts
 from webhooks.health import Lanes
 from webhooks.meter import DeliveryMeter
 
 Limits = Callable[[str], EndpointLimits | None]
+Held = tuple[str, int]
+"""A delivery as it was claimed: its id, and the number of the attempt."""
+
 
 LEASE_SECONDS = 5.0
 """From the last sign of a process to when others may take what it was sending for lost."""
@@ -41,21 +45,26 @@ class Courier:
         attempts: Attempts,
         deliveries: Deliveries,
         directory: Directory,
+        facts: Facts,
         doorbell: Doorbell,
         clock: Clock,
         meter: DeliveryMeter,
         lanes: Lanes,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        self._attempts, self._deliveries, self._directory = attempts, deliveries, directory
+        self._attempts, self._deliveries = attempts, deliveries
+        self._directory, self._facts = directory, facts
         self._doorbell, self._clock, self._meter = doorbell, clock, meter
         self._lanes = lanes
         self.lease_seconds = lease_seconds
         self._renewed = 0.0
         self._renewing = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
-        self._under_way: dict[asyncio.Task[None], Delivery] = {}
-        self._settlement = _Settlement(deliveries)
+        self._under_way: dict[Held, Delivery] = {}
+        self._tasks: dict[asyncio.Task[None], Delivery] = {}
+        self._made: dict[Held, Settled] = {}
+        self._settling: asyncio.Task[None] | None = None
+        self._all_landed = asyncio.Event()
         self._is_closed = False
         directory.watch(self._changed)
 
@@ -71,13 +80,14 @@ class Courier:
     async def dispatch(self, claimed: Sequence[Delivery]) -> None:
         """Starts an attempt of each. Raises `Unavailable`; then they wait for the end of their lease."""
         states = await self._directory.all_current({delivery.webhook_id for delivery in claimed})
+        await self._facts.load([delivery.position for delivery in claimed if delivery.position is not None])
         now = time.monotonic()
         for delivery in claimed:
             self._lanes.began(delivery.webhook_id, delivery.id, now)
-            state = states.get(delivery.webhook_id)
-            task = asyncio.create_task(self._carry(delivery, state), name=f"delivery-{delivery.id}")
-            self._under_way[task] = delivery
-            task.add_done_callback(self._done)
+            self._under_way[_held(delivery)] = delivery
+            task = asyncio.create_task(self._carry(delivery, states.get(delivery.webhook_id)))
+            self._tasks[task] = delivery
+            task.add_done_callback(self._tasks.pop)
 
     def open(self) -> None:
         """Takes deliveries, and keeps their leases; again after `close`."""
@@ -87,9 +97,12 @@ class Courier:
     async def close(self, grace: float) -> None:
         """Starts nothing more, lets what flies land for some seconds, and gives the rest back unsent."""
         self._is_closed = True
+        self._all_landed.clear()
         try:
             if self._under_way:
-                await asyncio.wait(list(self._under_way), timeout=grace)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace):
+                        await self._all_landed.wait()
         finally:
             if self._keeping is not None:
                 self._keeping.cancel()
@@ -119,43 +132,73 @@ class Courier:
         self._renewed = now
 
     async def _give_back(self) -> None:
-        left = dict(self._under_way)
+        left = [*self._tasks, *([self._settling] if self._settling is not None else [])]
         for task in left:
             task.cancel()
-        if not left:
-            return
-        await asyncio.wait(list(left))
+        if left:
+            await asyncio.wait(left)
+        held = list(self._under_way.values())
         try:
             async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._deliveries.release(list(left.values()), self._clock.now())
+                await self._deliveries.release(held, self._clock.now())
         except (Unavailable, TimeoutError) as error:
-            log.warning("%d deliveries wait for the end of their lease: %s", len(left), error)
-        for shard in {delivery.shard for delivery in left.values()}:
+            log.warning("%d deliveries wait for the end of their lease: %s", len(held), error)
+        self._made.clear()
+        self._ended(list(self._under_way))
+        for shard in {delivery.shard for delivery in held}:
             self._doorbell.ring(shard)
 
     def _changed(self, webhook_id: str, is_deleted: bool) -> None:
         """A changed endpoint is met without prejudice; what is on its way to one that was deleted is cut off."""
         self._lanes.forget(webhook_id)
         if is_deleted:
-            for task, delivery in self._under_way.items():
+            for task, delivery in self._tasks.items():
                 if delivery.webhook_id == webhook_id:
                     task.cancel(DELETED)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        delivery = self._under_way.pop(task)
-        self._lanes.withdrawn(delivery.webhook_id, delivery.id)
-        self._doorbell.hear(delivery.shard)
 
     async def _carry(self, delivery: Delivery, state: State | None) -> None:
         try:
             made = None if state is None else await self._attempts.make(delivery, state)
-            if made is not None:
-                self._learn(delivery, made)
-                await self._settlement.write(made.settled)
         except Unavailable as error:
             log.warning("delivery %s waits for the end of its lease: %s", delivery.id, error)
+            made = None
         except Exception:
             log.exception("delivery %s failed within; it waits for the end of its lease", delivery.id)
+            made = None
+        if made is None:
+            self._ended([_held(delivery)])
+            return
+        self._learn(delivery, made)
+        self._made[_held(delivery)] = made.settled
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle(), name="delivery attempts")
+
+    async def _settle(self) -> None:
+        """A group commit: all attempts that were made while the one before was written. A store that is away only
+        delays it."""
+        try:
+            while self._made:
+                batch = dict(self._made)
+                try:
+                    await self._deliveries.settle(list(batch.values()))
+                except Unavailable as error:
+                    log.warning("attempts wait for the store: %s", error)
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    continue
+                for held in batch:
+                    del self._made[held]
+                self._ended(batch)
+        finally:
+            self._settling = None
+
+    def _ended(self, held: Iterable[Held]) -> None:
+        ended = [delivery for one in held if (delivery := self._under_way.pop(one, None)) is not None]
+        for delivery in ended:
+            self._lanes.withdrawn(delivery.webhook_id, delivery.id)
+        for shard in {delivery.shard for delivery in ended}:
+            self._doorbell.hear(shard)
+        if not self._under_way:
+            self._all_landed.set()
 
     def _learn(self, delivery: Delivery, made: Made) -> None:
         """What an attempt says of its endpoint."""
@@ -167,30 +210,5 @@ class Courier:
         self._meter.attempted(delivery, made.settled)
 
 
-class _Settlement:
-    """A group commit: whoever comes first writes for all who wait."""
-
-    def __init__(self, deliveries: Deliveries) -> None:
-        self._deliveries = deliveries
-        self._waiting: dict[int, Settled] = {}
-        self._numbers = itertools.count()
-        self._lock = asyncio.Lock()
-
-    async def write(self, settled: Settled) -> None:
-        """Returns once it is on disk; a store that is away only delays it."""
-        number = next(self._numbers)
-        self._waiting[number] = settled
-        while number in self._waiting:
-            try:
-                async with self._lock:
-                    await self._write_all()
-            except Unavailable as error:
-                log.warning("attempts wait for the store: %s", error)
-                await asyncio.sleep(_AGAIN_SECONDS)
-
-    async def _write_all(self) -> None:
-        batch = dict(self._waiting)
-        if batch:
-            await self._deliveries.settle(list(batch.values()))
-            for number in batch:
-                del self._waiting[number]
+def _held(delivery: Delivery) -> Held:
+    return delivery.id, delivery.attempt_count

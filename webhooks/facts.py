@@ -6,7 +6,7 @@ The last ones are kept: an event goes to several endpoints, and a run has many e
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 from executor.domain.events import Event
@@ -21,15 +21,23 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 _KEPT_RUNS = 1000
-_KEPT_EVENTS = 500
+_OVERHEAD_BYTES = 500
+_KEPT_BYTES = 32 * 1024 * 1024
+_SPARSE = 4
+"""Events are read in one stretch where no more than so many are read for each that is wanted."""
 
 
 class Kept(Generic[K, V]):
-    """The last values that were asked for, by key."""
+    """The last values that were asked for, by key: so many, or so much as `weigh` says of them."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, weigh: Callable[[V], int] | None = None) -> None:
         self._limit = limit
+        self._weigh = weigh or _one
+        self._weight = 0
         self._values: OrderedDict[K, V] = OrderedDict()
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._values
 
     def get(self, key: K) -> V | None:
         value = self._values.get(key)
@@ -38,9 +46,11 @@ class Kept(Generic[K, V]):
         return value
 
     def keep(self, key: K, value: V) -> V:
+        before = self._values.pop(key, None)
+        self._weight += self._weigh(value) - (0 if before is None else self._weigh(before))
         self._values[key] = value
-        if len(self._values) > self._limit:
-            self._values.popitem(last=False)
+        while self._weight > self._limit and len(self._values) > 1:
+            self._weight -= self._weigh(self._values.popitem(last=False)[1])
         return value
 
     async def get_or(self, key: K, fetch: Callable[[K], Awaitable[V | None]]) -> V | None:
@@ -53,6 +63,10 @@ class Kept(Generic[K, V]):
         return value
 
 
+def _one(value: object) -> int:
+    return 1
+
+
 class Facts:
     """Reads the log for bodies. `decode` is needed once event types have had more than one shape."""
 
@@ -60,11 +74,28 @@ class Facts:
         self._log = log
         self._decode = decode
         self._headers: Kept[str, Header] = Kept(_KEPT_RUNS)
-        self._recorded: Kept[int, Recorded] = Kept(_KEPT_EVENTS)
-        self._data: Kept[int, bytes] = Kept(_KEPT_EVENTS)
+        self._recorded: Kept[int, Recorded] = Kept(_KEPT_BYTES, lambda one: _OVERHEAD_BYTES + len(one.data))
+        self._data: Kept[int, bytes] = Kept(_KEPT_BYTES, lambda data: _OVERHEAD_BYTES + len(data))
 
     async def at(self, position: int) -> Recorded | None:
         return await self._recorded.get_or(position, self._log.at)
+
+    def keep(self, recorded: Recorded) -> None:
+        """It will be asked for soon."""
+        self._recorded.keep(recorded.position, recorded)
+
+    async def load(self, positions: Collection[int]) -> None:
+        """Reads what will be asked for soon, in one stretch where it lies together."""
+        missing = [position for position in positions if position not in self._recorded]
+        if len(missing) < 2:
+            return
+        first, last = min(missing), max(missing)
+        if last - first < _SPARSE * len(missing):
+            query = EventQuery(after=first - 1, before=last + 1, limit=last - first + 1)
+            wanted = set(missing)
+            for recorded in await self._log.read(query):
+                if recorded.position in wanted:
+                    self._recorded.keep(recorded.position, recorded)
 
     def event(self, recorded: Recorded) -> Event:
         return self._decode(recorded)

@@ -16,7 +16,7 @@ import msgspec
 from executor.domain.errors import Unavailable
 from executor.domain.events import Fact, Stamp
 from executor.domain.events.webhook import DeliveryExhausted, WebhookDeleted
-from executor.domain.values import derived_id
+from executor.domain.values import Instant, derived_id
 from executor.ports import CheckpointMoved, Clock, Deliveries, Delivery, EventLog, EventQuery, Recorded
 from webhooks import endpoint
 from webhooks.doorbell import Doorbell
@@ -128,7 +128,11 @@ class Fanout:
                         (recorded.position, recorded.time),
                     )
                 self._fold(recorded)
-            found += [self._delivery(recorded, matcher) for matcher in await self._wanting(recorded)]
+            wanted = await self._wanting(recorded)
+            if wanted:
+                now = self._clock.now()
+                self._facts.keep(recorded)
+                found += [_delivery(recorded, matcher, now) for matcher in wanted]
             self._passed = recorded.position
         if found or self._passed - self._written >= _PAGE:
             await self._write(found)
@@ -166,19 +170,19 @@ class Fanout:
         of_organization = self._matchers.get(recorded.organization_id, {})
         return await wanting(of_organization.values(), recorded, self._facts)
 
-    def _delivery(self, recorded: Recorded, matcher: Matcher) -> Delivery:
-        now = self._clock.now()
-        return Delivery(
-            id=derived_id(recorded.id, matcher.webhook_id),
-            organization_id=recorded.organization_id,
-            webhook_id=matcher.webhook_id,
-            shard=matcher.shard,
-            event_id=recorded.id,
-            event=recorded.type,
-            position=recorded.position,
-            next_attempt_at=now,
-            created_at=now,
-        )
+
+def _delivery(recorded: Recorded, matcher: Matcher, now: Instant) -> Delivery:
+    return Delivery(
+        id=derived_id(recorded.id, matcher.webhook_id),
+        organization_id=recorded.organization_id,
+        webhook_id=matcher.webhook_id,
+        shard=matcher.shard,
+        event_id=recorded.id,
+        event=recorded.type,
+        position=recorded.position,
+        next_attempt_at=now,
+        created_at=now,
+    )
 
 
 async def wanting(matchers: Iterable[Matcher], recorded: Recorded, facts: Facts) -> list[Matcher]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, Literal
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 Signing = Literal["hmac", "ed25519"]
 
@@ -26,6 +29,7 @@ WHPK: Final = "whpk_"
 _SECRET_BYTES: Final = 32
 _SEED_BYTES: Final = 32
 _PAIR_BYTES: Final = 64
+_BLOCK_BYTES: Final = 64
 _MOST_LOADED: Final = 1024
 """To load a key takes as long as to sign with it."""
 
@@ -61,12 +65,12 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     private = _loaded(secret)
     if private is not None:
         return "v1a," + _base64(private.sign(signed))
-    return "v1," + _base64(hmac.digest(key_of(secret), signed, "sha256"))
+    return "v1," + _base64(_hmac(key_of(secret), signed))
 
 
 def body_signature(secret: str, body: bytes) -> str:
     """`sha256=` and hex of HMAC-SHA256 over the body; the key is the secret's whole text."""
-    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+    return "sha256=" + _hmac(secret.encode(), body).hex()
 
 
 def headers(
@@ -98,6 +102,20 @@ def headers(
         "X-Webhook-Delivery": delivery_id,
         "X-Webhook-Attempt": str(attempt),
     }
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104) from the two digests that a key begins; to begin them takes longer than all the rest."""
+    inner, outer = (begun.copy() for begun in _begun(key))
+    inner.update(message)
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+@lru_cache(_MOST_LOADED)
+def _begun(key: bytes) -> tuple[Hash, Hash]:
+    block = (sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
+    return sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block))
 
 
 def _loaded(secret: str) -> Ed25519PrivateKey | None:
