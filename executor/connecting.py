@@ -24,9 +24,10 @@ COURSE: ContextVar[Course] = ContextVar("egress_course")
 
 
 class Connector(aiohttp.TCPConnector):
-    """Says in the course of an exchange when it has its connection."""
+    """Says in the course of an exchange when it has its connection. `allow` is null where all connections are to a
+    proxy, whose address the operator chose."""
 
-    def __init__(self, resolver: AbstractResolver, allow: Sequence[Network]) -> None:
+    def __init__(self, resolver: AbstractResolver, allow: Sequence[Network] | None) -> None:
         def guarded(info: tuple[Any, ...]) -> socket.socket:
             return guarded_socket(info, allow)
 
@@ -65,10 +66,10 @@ class _TimedTls(ssl.SSLContext):
         return super().wrap_bio(*arguments, **options)
 
 
-def guarded_socket(info: tuple[Any, ...], allow: Sequence[Network]) -> socket.socket:
+def guarded_socket(info: tuple[Any, ...], allow: Sequence[Network] | None) -> socket.socket:
     """For the very address that is connected to next."""
     family, kind, protocol, _, address = info
-    reason = judged(address[0], allow)
+    reason = None if allow is None else judged(address[0], allow)
     if reason is not None:
         raise Refusal(f"the host's address is {reason}, which may not be reached")
     course = COURSE.get()
@@ -85,15 +86,26 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        course = COURSE.get()
-        course.asked = time.monotonic()
-        found = await self._lookups.resolve(host, port, family)
-        course.found = time.monotonic()
+        found = await self._found(host, port)
         reasons = [judged(each["host"], self._allow) for each in found]
         reachable = [each for each, reason in zip(found, reasons, strict=True) if reason is None]
         if found and not reachable:
             raise Refusal(f"the host resolves to an address that is {reasons[0]}, which may not be reached")
         return reachable
+
+    async def judge(self, host: str) -> None:
+        """For what somebody else connects to, who may take any of its addresses: raises `Refusal` if one of them may
+        not be reached, and OSError if it does not resolve."""
+        for each in await self._found(host, 0):
+            if (reason := judged(each["host"], self._allow)) is not None:
+                raise Refusal(f"the host resolves to an address that is {reason}, which may not be reached")
+
+    async def _found(self, host: str, port: int) -> list[ResolveResult]:
+        course = COURSE.get()
+        course.asked = time.monotonic()
+        found = await self._lookups.resolve(host, port)
+        course.found = time.monotonic()
+        return found
 
     async def close(self) -> None:
         await self._lookups.close()

@@ -5,7 +5,8 @@ resolved, and the address of each socket is judged again before it connects, so 
 second look-up slips past. One deadline covers DNS, connect, TLS, headers and body. At most `max_bytes` of an answer
 are taken into memory, compressed or not.
 
-No redirects, no cookies, no proxy from the environment.
+No redirects, no cookies. A proxy only where the operator named one for this hub: variables of the environment that
+other programs obey are not.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from executor.exchange import (
     EgressRefused,
     EgressTimeout,
     Kind,
+    Refusal,
     Reply,
     Timings,
     failure,
 )
 from executor.lookups import Lookups, ThreadResolver
+from executor.proxy import Proxy, parse
 from executor.targets import Target, examine, header_problem, is_token
 
 __all__ = [
@@ -53,6 +56,8 @@ __all__ = [
 ]
 
 _LOOKUP_SECONDS = 5.0
+PROXIED_LOOKUP_SECONDS = 1.0
+_UNKNOWN_SECONDS = 60.0
 _KNOWN_URLS = 4096
 _LONGEST_AT_ONCE = 1024 * 1024  # A longer body is handed to the socket in pieces, so that the loop goes on.
 _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
@@ -62,7 +67,9 @@ _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 class Egress:
     """A pool of connections to the outside, shared by all who send. Use it on one event loop, and `close` it.
 
-    `allow` are networks that may be reached although they are private. `resolver` is for tests of what DNS may do,
+    `allow` are networks that may be reached although they are private. With a `proxy` (see `executor/proxy.py`) all
+    requests go through it, and it has the last word on addresses: a name is still judged by what it resolves to here,
+    but the proxy looks it up again. `resolver` is for tests of what DNS may do,
     `trusted` for certificates of theirs.
     """
 
@@ -71,12 +78,16 @@ class Egress:
         allow: Sequence[Network] = (),
         *,
         user_agent: str = "Runcast",
+        proxy: str | None = None,
         resolver: AbstractResolver | None = None,
         trusted: Path | None = None,
     ) -> None:
         self._allow = tuple(allow)
         self._user_agent = user_agent
+        self._proxy = None if proxy is None else parse(proxy)
         self._lookups = Lookups(resolver or ThreadResolver())
+        self._resolver = GuardedResolver(self._allow, self._lookups)
+        self._unknown_here: dict[str, float] = {}
         self._trusted = trusted
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -109,7 +120,7 @@ class Egress:
             if isinstance(error, TimeoutError) and deadline.expired():
                 said = f"no complete answer within {timeout:g} s (it was {course.phase()})"
                 raise EgressTimeout(said, Kind.TIMEOUT, timings) from None
-            raise failure(error, timings) from None
+            raise failure(error, timings, is_proxied=self._proxy is not None) from None
 
     def check_url(self, url: str) -> list[str]:
         """What is wrong with a URL as far as its text says: scheme, host, port, credentials, an address in any
@@ -165,7 +176,9 @@ class Egress:
     ) -> Reply:
         session = self._session or self._open()
         data = body if body is None or len(body) <= _LONGEST_AT_ONCE else BytesIO(body)
-        response = await session.request(method, url, headers=headers, data=data, allow_redirects=False, ssl=tls)
+        more = {} if self._proxy is None else await self._proxied(self._proxy, url, headers)
+        options = {"headers": headers, "data": data, "allow_redirects": False, "ssl": tls} | more
+        response = await session.request(method, url, **options)
         course.answered = time.monotonic()
         is_whole = False
         try:
@@ -173,6 +186,8 @@ class Egress:
         finally:
             if not is_whole:
                 response.close()
+        if self._proxy is not None and response.status == 407:
+            raise aiohttp.ClientHttpProxyError(response.request_info, (), status=407)
         now = time.monotonic()
         return Reply(
             status=response.status,
@@ -183,9 +198,30 @@ class Egress:
             timings=course.timings(now),
         )
 
+    async def _proxied(self, proxy: Proxy, url: URL, headers: Mapping[str, str] | None) -> dict[str, Any]:
+        """How aiohttp is told to go through the proxy, once our own look-up has nothing against the host."""
+        host = url.raw_host or ""
+        if literal(host) is None and self._unknown_here.get(host, 0.0) < time.monotonic():
+            try:
+                async with asyncio.timeout(PROXIED_LOOKUP_SECONDS):
+                    await self._resolver.judge(host)
+            except Refusal:
+                raise
+            except (OSError, TimeoutError, UnicodeError):
+                self._remember_unknown(host)
+        if url.scheme == "https":
+            return {"proxy": proxy.url, "proxy_headers": proxy.headers()}
+        return {"proxy": proxy.url, "headers": {**(headers or {}), **proxy.headers()}}
+
+    def _remember_unknown(self, host: str) -> None:
+        """Where only the proxy knows names, not every request shall wait for that."""
+        if len(self._unknown_here) >= _KNOWN_URLS:
+            self._unknown_here.clear()
+        self._unknown_here[host] = time.monotonic() + _UNKNOWN_SECONDS
+
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=Connector(GuardedResolver(self._allow, self._lookups), self._allow),
+            connector=Connector(*((self._resolver, self._allow) if self._proxy is None else (self._lookups, None))),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "gzip, deflate"},
             skip_auto_headers=("Content-Type",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from enum import StrEnum
@@ -111,8 +112,12 @@ class Course:
         return "looking the name up" if self.asked and not self.found else "connecting"
 
 
-def failure(error: Exception, timings: Timings) -> EgressError:
+def failure(error: Exception, timings: Timings, *, is_proxied: bool = False) -> EgressError:
     """An error of aiohttp, the system or zlib, as ours; with the cause, without anything of the request."""
+    if is_proxied and isinstance(error, aiohttp.ClientHttpProxyError):
+        return EgressFailed(f"the proxy answered {error.status} instead of connecting", Kind.CONNECT, timings)
+    if is_proxied and isinstance(error, aiohttp.ClientConnectorDNSError):
+        return EgressFailed("the proxy's name does not resolve", Kind.CONNECT, timings)
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, Refusal):
         return EgressRefused(str(cause), Kind.NOT_ALLOWED, timings)
@@ -129,15 +134,23 @@ def _failed(error: Exception, cause: Exception) -> tuple[str, Kind]:
         return "the host's name does not resolve", Kind.DNS
     if isinstance(error, aiohttp.ClientSSLError):
         return "no TLS session: the certificate or the protocol was not accepted", Kind.TLS
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"no connection to the proxy: {_said(cause)}", Kind.CONNECT
     if isinstance(error, ConnectionRefusedError) or isinstance(cause, ConnectionRefusedError):
         return "the connection was refused", Kind.CONNECT
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error.strerror or type(cause).__name__}", Kind.CONNECT
+        return f"no connection: {_said(cause)}", Kind.CONNECT
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "the connection was closed before a complete answer came", Kind.PROTOCOL
     if isinstance(error, zlib.error):
         return "the answer's compressed body is damaged", Kind.PROTOCOL
     return f"no proper HTTP answer ({type(error).__name__})", Kind.PROTOCOL
+
+
+def _said(cause: Exception) -> str:
+    """Without the address that asyncio writes into it."""
+    number = cause.errno if isinstance(cause, OSError) else None
+    return os.strerror(number) if number else type(cause).__name__
 
 
 def _ms(since: float, until: float) -> float | None:

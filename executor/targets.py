@@ -14,6 +14,19 @@ from executor.addresses import Network, refused_host
 from executor.exchange import Kind
 
 LONGEST_URL: Final = 2048
+_SERVICES: Final = """
+tcpmux 1, echo 7, discard 9, systat 11, daytime 13, netstat 15, qotd 17, chargen 19, ftp-data 20, ftp 21, ssh 22,
+telnet 23, smtp 25, time 37, name 42, nicname 43, domain 53, tftp 69, rje 77, finger 79, link 87, supdup 95,
+hostname 101, iso-tsap 102, gppitnp 103, acr-nema 104, pop2 109, pop3 110, sunrpc 111, auth 113, sftp 115,
+uucp-path 117, nntp 119, ntp 123, epmap 135, netbios-ns 137, netbios-ssn 139, imap 143, snmp 161, bgp 179, ldap 389,
+svrloc 427, submissions 465, exec 512, login 513, shell 514, printer 515, tempo 526, courier 530, chat 531,
+netnews 532, uucp 540, afp 548, rtsp 554, remotefs 556, nntps 563, submission 587, syslog 601, ldaps 636,
+ftps-data 989, ftps 990, imaps 993, pop3s 995, h323gatestat 1719, h323hostcall 1720, pptp 1723, nfs 2049,
+apple-sasl 3659, npp 4045, sieve 4190, sip 5060, sips 5061, x11 6000, sane-port 6566, irc 6665, irc 6666, irc 6667,
+irc 6668, irc 6669, osaut 6679, ircs 6697, amanda 10080
+"""
+_NOT_FOR_HTTP: Final = {int(port): service for service, port in (each.split() for each in _SERVICES.split(","))}
+"""Ports of other protocols, that might take our bytes for theirs (https://fetch.spec.whatwg.org/#port-blocking)."""
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -40,6 +53,8 @@ def examine(text: str, allow: Sequence[Network]) -> Target:
     refusals = []
     if host and (reason := refused_host(host, allow)) is not None:
         refusals.append(f"{reason}, which may not be reached (RUNCAST_EGRESS_ALLOW)")
+    if port in _NOT_FOR_HTTP and url.scheme in ("http", "https"):
+        refusals.append(f"port {port} is for {_NOT_FOR_HTTP[port]}, and may not be reached over HTTP")
     return Target(url, (*problems, *refusals), Kind.INVALID if problems else Kind.NOT_ALLOWED)
 
 

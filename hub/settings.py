@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from executor import proxy
 from executor.domain.plans import Plan
 from hub.auth.apikeys import KEY
 
@@ -40,6 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     bootstrap_api_key: str | None = None
     log_level: str = "INFO"
     egress_allow: tuple[Network, ...] = ()
+    egress_proxy: str | None = None
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = 1024 * 1024
     max_connections: int = 10_000
@@ -73,7 +75,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             return self.host == "localhost"
 
     def __repr__(self) -> str:
-        secret = {"secret_key", "bootstrap_api_key", "database_url", "redis_url"}
+        secret = {"secret_key", "bootstrap_api_key", "database_url", "redis_url", "egress_proxy"}
         shown = (
             f"{name}={'[REDACTED]' if name in secret and value else repr(value)}"
             for name in self.__struct_fields__
@@ -167,6 +169,11 @@ def _networks(text: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
+def _proxy(text: str) -> str:
+    proxy.parse(text)
+    return text
+
+
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(filter(None, (part.strip() for part in text.split(","))))
     for origin in origins:
@@ -208,6 +215,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bootstrap_api_key": _api_key,
     "log_level": _level,
     "egress_allow": _networks,
+    "egress_proxy": _proxy,
     "allowed_origins": _origins,
     "max_body_bytes": _integer(1024),
     "max_connections": _integer(1),

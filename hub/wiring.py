@@ -112,7 +112,9 @@ async def opened(
         _logger.warning("rows.stale", tables=tables, hint="an earlier version's; 'runcast migrate' rebuilds them")
     async with contextlib.AsyncExitStack() as stack:
         sealer = Sealer(key, store.ledgers.organizations)
-        egress = Egress(egress_networks(settings, roles), user_agent=f"Runcast/{VERSION}")
+        egress = Egress(
+            egress_networks(settings, roles), user_agent=f"Runcast/{VERSION}", proxy=settings.egress_proxy
+        )
         stack.push_async_callback(egress.close)
         registry = Registry.installed()
         redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)

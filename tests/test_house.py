@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sqlite3
 from collections import Counter
 from typing import Any
@@ -30,6 +31,7 @@ from storage.copying import CARRIED, LEFT_BEHIND
 from storage.projections import projections
 from storage.sqlite.migrate import migrate
 from tests.integration.carrying import FOLDED
+from tests.integration.hubs import ROOT
 from webhooks.endpoint import WebhookRow
 
 NOW = Instant("2026-01-31T12:00:00.000Z")
@@ -70,6 +72,57 @@ def test_every_route_comes_from_an_operation_but_for_the_sockets() -> None:
     wanted = Counter((op.method, prefix + op.path) for op in OPERATIONS for prefix in PREFIXES)
     wanted.update((op.method, op.path) for op in OPERATIONS if op.path in AT_THE_ROOT)
     assert found == wanted
+
+
+WAYS_OUT = {"aiohttp", "httpx", "requests", "urllib3", "urllib.request", "http.client"}
+KNOWS_THE_WAY_OUT = {f"executor/{name}.py" for name in ("egress", "connecting", "exchange", "lookups")}
+CALLS_BY_ITSELF = ("hub/client/", "hub/demo/", "hub/commands/")
+"""What runs for whoever sits at the machine, and sends nothing that others asked a hub for."""
+
+
+def test_every_request_to_the_outside_goes_through_the_guard() -> None:
+    found = set()
+    for room in ("executor", "webhooks", "storage", "hub"):
+        for file in (ROOT / room).rglob("*.py"):
+            path = file.relative_to(ROOT).as_posix()
+            if not path.startswith(CALLS_BY_ITSELF) and ways_out(ast.parse(file.read_text())):
+                found.add(path)
+    assert found == KNOWS_THE_WAY_OUT
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import aiohttp",
+        "from aiohttp import ClientSession",
+        "from aiohttp.client import request",
+        "import urllib.request",
+        "from urllib import request",
+        "from http.client import HTTPConnection",
+        "import asyncio\nasync def go():\n    import httpx",
+        "import asyncio\nasyncio.open_connection('example.com', 80)",
+    ],
+)
+def test_a_way_out_is_seen_wherever_it_is_opened(source: str) -> None:
+    assert ways_out(ast.parse(source))
+
+
+def test_a_server_and_a_parser_of_urls_are_no_way_out() -> None:
+    assert not ways_out(ast.parse("from aiohttp import web\nfrom urllib.parse import urlsplit\nimport http"))
+
+
+def ways_out(tree: ast.AST) -> set[str]:
+    """What it holds with which a request could be made."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and node.attr in ("open_connection", "create_connection"):
+            names.add(f"aiohttp.{node.attr}")
+    names -= {"aiohttp.web"}
+    return {name for name in names if any(name == way or name.startswith(f"{way}.") for way in WAYS_OUT)}
 
 
 def test_roles_hold_known_permissions() -> None:

@@ -72,10 +72,10 @@ async def live(hub: Hub) -> None:
         assert (await client.post(f"/tasks/{done}/complete", {"output": TEXT, "notes": TEXT})).status == 200
         await client.ended(asked[0])
         await task_of(client, asked[1])
-        await client.webhook("http://127.0.0.1:9/", "workflow.*", secret="s3cret-of-an-endpoint")
-        gone = await client.webhook("http://127.0.0.1:9/", "workflow.*")
+        await client.webhook("http://127.0.0.1:2/", "workflow.*", secret="s3cret-of-an-endpoint")
+        gone = await client.webhook("http://127.0.0.1:2/", "workflow.*")
         await client.delete(f"/webhooks/{gone['id']}")
-        agent = {"name": "reader", "url": "http://127.0.0.1:9/", "auth_type": "bearer", "auth_config": {"token": "t"}}
+        agent = {"name": "reader", "url": "http://127.0.0.1:2/", "auth_type": "bearer", "auth_config": {"token": "t"}}
         assert (await client.post("/agents", agent)).status == 201
         template = {"name": "report", "workflow_definition": SMALLEST}
         made = (await client.post("/templates", template)).data["id"]

@@ -283,7 +283,7 @@ async def test_only_active_agents_of_the_organization_are_asked(hub: Hub, admin:
 
 
 async def test_a_workflow_names_only_agents_that_may_be_asked(hub: Hub, admin: Client) -> None:
-    agent = await registered(admin, "http://127.0.0.1:1")
+    agent = await registered(admin, "http://127.0.0.1:2")
     definition = {
         "components": [
             {"id": "start", "type": "start"},
@@ -329,7 +329,7 @@ async def test_an_address_that_may_not_be_reached_is_refused_at_the_call_too(hub
     ],
 )
 async def test_a_config_names_one_agent(admin: Client, config: dict[str, Any], field: str) -> None:
-    await registered(admin, "http://127.0.0.1:1", name="a")
+    await registered(admin, "http://127.0.0.1:2", name="a")
     definition = {
         "components": [{"id": "start", "type": "start"}, {"id": "ask", "type": "agent", "config": config}],
         "connections": [{"source": "start", "target": "ask"}],

@@ -44,7 +44,7 @@ async def past(data_dir: Path) -> Client:
         await live(hub)
         client = await hub.client()
         await client.webhook(receiver.url, "workflow.created")
-        failing = await client.webhook("http://127.0.0.1:9/", "workflow.created")
+        failing = await client.webhook("http://127.0.0.1:2/", "workflow.created")
         await client.workflow()
         await until(lambda: arrived(receiver, client, failing["id"]))
     assert table(data_dir, "deliveries")

@@ -14,7 +14,7 @@ from tests.integration.hubs import Client, runcast, running, until, up
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-URL = "http://127.0.0.1:9/"
+URL = "http://127.0.0.1:2/"
 USING_A_SECRET: dict[str, Any] = {
     "components": [
         {"id": "start", "type": "start"},

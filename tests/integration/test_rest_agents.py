@@ -14,7 +14,7 @@ from tests.integration.receiving import Arrived, receiving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-URL = "http://127.0.0.1:1"
+URL = "http://127.0.0.1:2"
 """Where nobody listens: no test waits for a name server."""
 SHOWN = {
     *("id", "name", "description", "url", "agent_type", "protocol", "capabilities", "auth_type", "auth_config"),

@@ -30,10 +30,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "POST /executions/{id}/cancel": {},
     "POST /executions/{id}/terminate": {},
     "POST /executions/{id}/retry": {},
-    "POST /webhooks": {"url": "http://127.0.0.1:1/", "events": ["*"]},
+    "POST /webhooks": {"url": "http://127.0.0.1:2/", "events": ["*"]},
     "PUT /webhooks/{id}": {"description": "d"},
     "POST /webhooks/{id}/rotate-secret": {},
-    "POST /agents": {"name": "n", "url": "http://127.0.0.1:1/"},
+    "POST /agents": {"name": "n", "url": "http://127.0.0.1:2/"},
     "PUT /agents/{id}": {"description": "d"},
     "POST /templates": {"name": "n", "workflow_definition": WAITING},
     "POST /templates/{id}/rate": {"rating": 5},
@@ -101,9 +101,9 @@ async def shared(hub: Hub) -> Things:
     client = await hub.client()
     workflow = await client.workflow(WAITING)
     execution = await client.execution(workflow["id"], scheduled_at="2999-01-01T00:00:00Z")
-    webhook = await client.webhook("http://127.0.0.1:1/", active=False)
+    webhook = await client.webhook("http://127.0.0.1:2/", active=False)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
-    agent = (await client.post("/agents", {"name": "first", "url": "http://127.0.0.1:1/"})).data["id"]
+    agent = (await client.post("/agents", {"name": "first", "url": "http://127.0.0.1:2/"})).data["id"]
     template = (await client.post("/templates", {"name": "t", "workflow_definition": WAITING})).data["id"]
     nightly = {"name": "nightly", "workflow_id": workflow["id"], "cron": "@daily", "paused": True}
     schedule = (await client.post("/schedules", nightly)).data["id"]

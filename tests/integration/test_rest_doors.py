@@ -63,7 +63,7 @@ async def things(client: Client) -> dict[str, str]:
 
         await until(arrived)
     key = (await client.post("/auth/api-keys", {"name": "n", "role": "read_only"})).data["id"]
-    agent = (await client.post("/agents", {"name": "n", "url": "http://127.0.0.1:1"})).data["id"]
+    agent = (await client.post("/agents", {"name": "n", "url": "http://127.0.0.1:2"})).data["id"]
     template = (await client.post("/templates", {"name": "n", "workflow_definition": SMALLEST})).data["id"]
     nightly = {"name": "n", "workflow_id": workflow["id"], "cron": "@daily", "paused": True}
     schedule = (await client.post("/schedules", nightly)).data["id"]

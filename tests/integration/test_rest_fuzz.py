@@ -22,7 +22,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.sam
         *("", "start", "end", "log", "wait", "http_request", "condition", "transform", "success", "error", "*"),
         *("${start.output}", "${workflow.input.x}", "{{x}}", "${", "}}", "$${a}", "${a.output[0]}", "[REDACTED]"),
         *("output.result", "1 + 1", "true", "input.x > 0", "((((", "execution.*", "whsec_", "sealed:v1:abc"),
-        *("2026-01-01T00:00:00Z", "http://127.0.0.1:1", "\0", "0", "-1", "NaN"),
+        *("2026-01-01T00:00:00Z", "http://127.0.0.1:2", "\0", "0", "-1", "NaN"),
     ]
 )
 SCALARS = (
@@ -41,7 +41,7 @@ DEFINITION = {
         {
             "id": "call",
             "type": "http_request",
-            "config": {"url": "http://127.0.0.1:1/{{x}}", "headers": {"a": "b"}, "body": {"c": "${start.output}"}},
+            "config": {"url": "http://127.0.0.1:2/{{x}}", "headers": {"a": "b"}, "body": {"c": "${start.output}"}},
             "retry": {"max_attempts": 1},
             "timeout_seconds": 1,
         },
@@ -64,7 +64,7 @@ DEFINITION = {
     "max_execution_time": 5,
 }
 WEBHOOK = {
-    "url": "http://127.0.0.1:1/",
+    "url": "http://127.0.0.1:2/",
     "events": ["execution.*"],
     "filters": {"workflow_ids": ["a"], "priority_levels": [1, "high"], "condition": "data.x == 1"},
     "authentication": {"type": "basic", "username": "u", "password": "p"},
@@ -74,7 +74,7 @@ WEBHOOK = {
 }
 AGENT = {
     "name": "n",
-    "url": "http://127.0.0.1:1/",
+    "url": "http://127.0.0.1:2/",
     "agent_type": "ai",
     "protocol": "http",
     "capabilities": ["a"],
@@ -188,7 +188,7 @@ class Target:
 async def target(hub: Hub) -> AsyncIterator[Target]:
     client = await hub.client()
     workflow = (await client.workflow(DEFINITION))["id"]
-    webhook = (await client.webhook("http://127.0.0.1:1/", active=False))["id"]
+    webhook = (await client.webhook("http://127.0.0.1:2/", active=False))["id"]
     agent = (await client.post("/agents", AGENT)).data["id"]
     asking = (await client.workflow(ASKING))["id"]
     asked = await client.execution(asking)

@@ -80,7 +80,7 @@ async def history(client: Client) -> str:
 
 async def webhooks(client: Client) -> str:
     for _ in range(COUNT):
-        await client.webhook("http://127.0.0.1:1/")
+        await client.webhook("http://127.0.0.1:2/")
     return "/webhooks"
 
 
@@ -99,7 +99,7 @@ async def deliveries(client: Client) -> str:
 
 async def agents(client: Client) -> str:
     for number in range(COUNT):
-        await client.post("/agents", {"name": f"agent {number}", "url": "http://127.0.0.1:1/"})
+        await client.post("/agents", {"name": f"agent {number}", "url": "http://127.0.0.1:2/"})
     return "/agents"
 
 

@@ -12,7 +12,7 @@ from webhooks.signing import new_secret, public_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-URL = "http://127.0.0.1:1"
+URL = "http://127.0.0.1:2"
 """Where nobody listens."""
 
 

@@ -15,7 +15,7 @@ from webhooks.verification import verify
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 DAY = pytest.approx(86_400, abs=60)
-URL = "http://127.0.0.1:1/hook"
+URL = "http://127.0.0.1:2/hook"
 
 
 async def test_a_private_key_is_made_or_given_and_its_public_key_shown(admin: Client) -> None:
@@ -102,7 +102,7 @@ async def test_while_one_secret_replaces_another_what_arrives_is_signed_by_both(
 
 
 async def test_oauth2_is_kept_sealed_and_redacted_keeps_its_secret(admin: Client) -> None:
-    asked = {"type": "oauth2", "token_url": "http://127.0.0.1:1/token", "client_id": "me", "scope": "a b"}
+    asked = {"type": "oauth2", "token_url": "http://127.0.0.1:2/token", "client_id": "me", "scope": "a b"}
     webhook = await admin.webhook(URL, authentication=asked | {"client_secret": "hunter2"})
     shown = asked | {"client_secret": "[REDACTED]", "client_auth": "basic"}
     assert webhook["authentication"] == shown

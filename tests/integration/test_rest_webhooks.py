@@ -9,9 +9,9 @@ from tests.integration.receiving import receiving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-URL = "http://127.0.0.1:1/hook"
+URL = "http://127.0.0.1:2/hook"
 """Where nobody listens: no test waits for a name server."""
-OAUTH2 = {"type": "oauth2", "token_url": "http://127.0.0.1:1/token", "client_id": "me", "client_secret": "s"}
+OAUTH2 = {"type": "oauth2", "token_url": "http://127.0.0.1:2/token", "client_id": "me", "client_secret": "s"}
 SHOWN = {
     *("id", "url", "events", "description", "active", "filters", "authentication", "headers", "timeout_seconds"),
     *("retry_policy", "max_in_flight", "ordered", "signing", "created_by", "created_at", "updated_at"),

@@ -168,7 +168,7 @@ async def test_stats_of_a_workflow_are_the_same_after(hub: Hub, admin: Client) -
 
 
 async def test_nothing_is_archived_that_runs_or_that_a_delivery_waits_for(hub: Hub, admin: Client) -> None:
-    webhook = await admin.webhook("http://127.0.0.1:9/", "execution.completed")
+    webhook = await admin.webhook("http://127.0.0.1:2/", "execution.completed")
     awaited = await finished(admin)
     live = await admin.execution((await admin.workflow(WAITING))["id"])
 

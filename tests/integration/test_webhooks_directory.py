@@ -25,7 +25,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[World]:
 async def test_limits_say_as_of_when_they_are_known(hub: World) -> None:
     acme = await hub.organization("acme")
     directory, before = Directory(hub.store.log, hub.store.reads), hub.store.log.head
-    state = (await hub.register(acme, "http://127.0.0.1:1/", max_in_flight=3)).state
+    state = (await hub.register(acme, "http://127.0.0.1:2/", max_in_flight=3)).state
     known = await directory.limits(state.shard)
     assert known.endpoints == {state.id: EndpointLimits(state.id, 3, False)}
     assert known.position == before, "it has not followed the log any further"
@@ -62,7 +62,7 @@ class Slow:
 
 async def test_limits_that_change_while_they_are_read_are_as_of_before(hub: World) -> None:
     acme = await hub.organization("acme")
-    state = (await hub.register(acme, "http://127.0.0.1:1/")).state
+    state = (await hub.register(acme, "http://127.0.0.1:2/")).state
     reads: Any = Slow(hub.store.reads)
     directory, before = Directory(hub.store.log, reads), hub.store.log.head
     following = asyncio.create_task(directory.run())

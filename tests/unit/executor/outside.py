@@ -54,11 +54,13 @@ class Names(AbstractResolver):
 
 
 @asynccontextmanager
-async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def serving(
+    answer: Answer, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[int]:
     server = web.Server(answer)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    site = web.TCPSite(runner, address, port, ssl_context=tls)
     await site.start()
     try:
         yield runner.addresses[0][1]
@@ -67,31 +69,52 @@ async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 @asynccontextmanager
-async def speaking(speak: Speak) -> AsyncIterator[int]:
-    """A server that speaks raw bytes."""
+async def accepting(serve: Speak) -> AsyncIterator[int]:
+    """A server of raw connections, each of which is over when this ends."""
+    handlers: list[asyncio.Task[None]] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            await speak(reader, writer)
+            await serve(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.create_task(handle(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
         await server.wait_closed()
 
 
 @asynccontextmanager
+async def speaking(speak: Speak) -> AsyncIterator[int]:
+    """A server that reads a request's head, and then says raw bytes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await speak(reader, writer)
+
+    async with accepting(serve) as port:
+        yield port
+
+
+@asynccontextmanager
 async def egress(
-    allow: list[Network] = LOOPBACK, names: AbstractResolver | None = None, trusted: Path | None = None
+    allow: list[Network] = LOOPBACK,
+    names: AbstractResolver | None = None,
+    trusted: Path | None = None,
+    proxy: str | None = None,
 ) -> AsyncIterator[Egress]:
-    opened = Egress(allow, user_agent="Runcast/test", resolver=names, trusted=trusted)
+    opened = Egress(allow, user_agent="Runcast/test", resolver=names, trusted=trusted, proxy=proxy)
     try:
         yield opened
     finally:

@@ -473,7 +473,7 @@ async def test_nobody_listening_is_a_temporary_failure() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1:1/",
+        "http://127.0.0.1:2/",
         "http://[::1]/",
         "http://169.254.169.254/latest/meta-data/",
         "http://2130706433/",
@@ -495,7 +495,7 @@ async def test_what_may_not_be_reached_is_a_final_failure(url: str) -> None:
 
 @pytest.mark.parametrize("headers", [{"a b": "x"}, {"a": "x\r\nInjected: y"}, {"": "x"}, {"a": "\0"}])
 async def test_a_header_that_http_does_not_allow_is_a_final_failure(headers: Any) -> None:
-    error = await failing("http_request", {"url": "http://127.0.0.1:1", "headers": headers})
+    error = await failing("http_request", {"url": "http://127.0.0.1:2", "headers": headers})
     assert not error.temporary
 
 

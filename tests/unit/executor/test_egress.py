@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from executor.connecting import guarded_socket
-from executor.egress import EgressFailed, EgressRefused, EgressTimeout
+from executor.egress import EgressFailed, EgressRefused
 from tests.unit.executor.outside import PUBLIC, Names, egress, get, serving, speaking
 
 
@@ -77,43 +77,6 @@ async def test_redirects_are_answers_and_not_followed(status: int) -> None:
     async with serving(answer) as port, egress() as out:
         reply = await get(out, f"http://127.0.0.1:{port}/here")
     assert (reply.status, reply.headers["location"], asked) == (status, "/elsewhere", ["/here"])
-
-
-async def test_a_proxy_of_the_environment_is_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-
-    async def answer(request: web.BaseRequest) -> web.Response:
-        return web.Response(text="direct")
-
-    async with serving(answer) as port, egress() as out:
-        assert (await get(out, f"http://127.0.0.1:{port}/")).body == b"direct"
-
-
-async def test_a_body_fed_in_drips_ends_at_the_deadline() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        while not reader.at_eof():
-            writer.write(b"x")
-            await writer.drain()
-            await asyncio.sleep(0.01)
-
-    async with speaking(drip) as port, egress() as out:
-        with pytest.raises(EgressTimeout, match=r"within 0\.3 s"):
-            await get(out, f"http://127.0.0.1:{port}/", timeout=0.3)
-
-
-async def test_headers_fed_in_drips_end_at_the_deadline() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n")
-        while not reader.at_eof():
-            writer.write(b"a: b\r\n")
-            await writer.drain()
-            await asyncio.sleep(0.02)
-
-    async with speaking(drip) as port, egress() as out:
-        with pytest.raises(EgressTimeout):
-            await get(out, f"http://127.0.0.1:{port}/", timeout=0.3)
 
 
 async def test_ten_megabytes_are_cut_and_the_connection_is_given_up() -> None:
@@ -310,14 +273,14 @@ async def test_a_header_that_holds_a_line_break_is_refused_without_showing_it() 
     async with egress() as out:
         with pytest.raises(EgressRefused) as caught:
             await out.send(
-                "POST", "http://127.0.0.1:9/", headers={"X-Key": "secret\r\nX-Evil: 1"}, timeout=1, max_bytes=1
+                "POST", "http://127.0.0.1:2/", headers={"X-Key": "secret\r\nX-Evil: 1"}, timeout=1, max_bytes=1
             )
     assert "secret" not in str(caught.value)
 
 
 async def test_errors_show_nothing_secret_of_the_url() -> None:
     async with egress() as out:
-        for url in ("http://127.0.0.1:9/p?token=hunter2", "http://u:hunter2@127.0.0.1/", "http://no.invalid/hunter2"):
+        for url in ("http://127.0.0.1:2/p?token=hunter2", "http://u:hunter2@127.0.0.1/", "http://no.invalid/hunter2"):
             with pytest.raises((EgressFailed, EgressRefused)) as caught:
                 await get(out, url)
             assert "hunter2" not in str(caught.value)

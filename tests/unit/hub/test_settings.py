@@ -29,6 +29,7 @@ def test_each_setting_is_read() -> None:
         BOOTSTRAP_API_KEY=KEY,
         LOG_LEVEL="wArNiNg",
         EGRESS_ALLOW="10.0.0.0/8, 192.168.1.7,::1,",
+        EGRESS_PROXY="http://u:p@proxy:3128",
         ALLOWED_ORIGINS="https://a.example, http://b.example:8080,http://[::1]:3000",
         MAX_BODY_BYTES="2048",
         MAX_CONNECTIONS="1",
@@ -51,6 +52,7 @@ def test_each_setting_is_read() -> None:
         bootstrap_api_key=KEY,
         log_level="WARNING",
         egress_allow=(ip_network("10.0.0.0/8"), ip_network("192.168.1.7/32"), ip_network("::1/128")),
+        egress_proxy="http://u:p@proxy:3128",
         allowed_origins=("https://a.example", "http://b.example:8080", "http://[::1]:3000"),
         max_body_bytes=2048,
         max_connections=1,
@@ -94,6 +96,8 @@ def test_options_of_the_command_win_over_the_environment() -> None:
         ("LOG_LEVEL", "verbose"),
         ("EGRESS_ALLOW", "example.com"),
         ("EGRESS_ALLOW", "10.0.0.0/8,300.1.1.1"),
+        ("EGRESS_PROXY", "https://u:hunter2@proxy:3128"),
+        ("EGRESS_PROXY", "http://u:hunter2@proxy"),
         ("MAX_BODY_BYTES", "1023"),
         ("MAX_CONNECTIONS", "0"),
         ("MESSAGES_PER_SECOND", "0.5"),
@@ -136,11 +140,12 @@ def test_its_repr_shows_no_secret() -> None:
             BOOTSTRAP_API_KEY=KEY,
             DATABASE_URL="postgresql://u:hunter2@h",
             REDIS_URL="redis://:hunter2@h",
+            EGRESS_PROXY="http://u:hunter2@proxy:3128",
         )
     )
     assert "hunter2" not in shown
     assert KEY not in shown
-    assert shown.count("[REDACTED]") == 4
+    assert shown.count("[REDACTED]") == 5
     assert "port=8000" in shown
 
 
