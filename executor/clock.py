@@ -14,6 +14,7 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 """Crockford's base 32, ten bits at a time."""
 _RANDOM_BITS: Final = 80
+_MILLISECONDS: Final = len(".000Z")
 _STEP_BYTES: Final = 4
 _DRAWN_BYTES: Final = 4096
 
@@ -30,9 +31,17 @@ class SystemClock:
         self._last = 0
         self._chance = b""
         self._used = 0
+        self._second = (0, "")
 
     def now(self) -> Instant:
-        return instant(datetime.now(UTC))
+        """To the millisecond. A second is written once, the milliseconds each time."""
+        milliseconds = time.time_ns() // 1_000_000
+        second, text = self._second
+        if milliseconds // 1000 != second:
+            second = milliseconds // 1000
+            text = instant(datetime.fromtimestamp(second, UTC))[:-_MILLISECONDS]
+            self._second = (second, text)
+        return Instant(f"{text}.{milliseconds % 1000:03}Z")
 
     def new_id(self) -> str:
         with self._lock:
