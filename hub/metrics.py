@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from executor.engine import Engine
 from executor.ports import EventLog
 from hub.entries import ENCODED
 from hub.feed import Feed
 from hub.loop_lag import LoopLag
-from hub.meter import Histogram, RequestMeter
+from hub.meter import RequestMeter
+from hub.samples import PREFIX, Counts, Timings, counter, gauge, histogram
 from hub.settings import VERSION
 from hub.socket.codes import CloseCode
 from hub.socket.endpoint import Sockets
 from hub.sse import Streams
+from hub.webhook_metrics import WebhookMetrics
 
-Counts = Mapping[tuple[str, ...], float]
-Timings = Mapping[tuple[str, ...], Histogram]
-"""By the values of labels."""
-
-PREFIX: Final = "runcast_"
 _CODES: Final = {*map(int, CloseCode), 1000, 1002, 1007}
 """With which we close, and with which the WebSocket protocol itself does."""
 
@@ -50,9 +45,10 @@ class Metrics:
         requests: RequestMeter,
         lag: LoopLag,
         engine: Engine | None,
+        webhooks: WebhookMetrics,
     ) -> None:
         self._log, self._feed, self._sockets, self._streams = log, feed, sockets, streams
-        self._requests, self._lag, self._engine = requests, lag, engine
+        self._requests, self._lag, self._engine, self._webhooks = requests, lag, engine, webhooks
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         GCCollector(registry=self._process)
@@ -62,7 +58,7 @@ class Metrics:
         only to read numbers: the operating system is asked, and what there is much of is written, beside it."""
         encode, content_type = _encoder(accept)
         subscriptions, behind = await self._sockets.census()
-        ours = tuple(self._families(subscriptions, behind))
+        ours = (*self._families(subscriptions, behind), *await self._webhooks.families())
         requests = dict(self._requests.answers), dict(self._requests.seconds)
         return await asyncio.to_thread(encode, _Together(ours, *requests, self._process)), content_type
 
@@ -71,16 +67,16 @@ class Metrics:
         yield from self._clients(subscriptions, behind)
         yield from self._closes()
         yield from self._handed_over()
-        yield _histogram(
+        yield histogram(
             "append_to_write_seconds",
             "From the time of an event to its having been handed to all who listen.",
             {(): self._feed.meter.latency},
         )
         yield from self._of_the_log()
-        yield _histogram("loop_lag_seconds", "How late the event loop woke who slept.", {(): self._lag.histogram})
-        yield _gauge("loop_lag_max_seconds", "The latest in about the last minute.", self._lag.longest)
+        yield histogram("loop_lag_seconds", "How late the event loop woke who slept.", {(): self._lag.histogram})
+        yield gauge("loop_lag_max_seconds", "The latest in about the last minute.", self._lag.longest)
         if self._engine is not None:
-            yield _gauge("executions_owned", "Executions that the engine here has in memory.", self._engine.owned)
+            yield gauge("executions_owned", "Executions that the engine here has in memory.", self._engine.owned)
 
     def _clients(self, subscriptions: int, behind: int) -> Iterator[Metric]:
         sockets, streams = self._sockets, self._streams
@@ -101,8 +97,8 @@ class Metrics:
 
     def _closes(self) -> Iterator[Metric]:
         sockets = self._sockets
-        yield _counter("websocket_closes", "Closes that the hub began.", _by_code(sockets.closes), ("code",))
-        yield _counter(
+        yield counter("websocket_closes", "Closes that the hub began.", _by_code(sockets.closes), ("code",))
+        yield counter(
             "websocket_refused", "Closes of clients that were never welcomed.", _by_code(sockets.refused), ("code",)
         )
 
@@ -118,13 +114,13 @@ class Metrics:
             ("encoded_messages", "Messages encoded, each once for all who get it.", ENCODED.messages),
             ("encode_seconds", "Seconds spent on encoding.", ENCODED.seconds),
         ):
-            yield _counter(name, said, {(): value})
+            yield counter(name, said, {(): value})
 
     def _of_the_log(self) -> Iterator[Metric]:
         log = self._log
         yield InfoMetricFamily(f"{PREFIX}log", "Which log it is.", value={"epoch": log.epoch})
-        yield _gauge("log_head", "The last position of the log, as far as this process knows.", log.head)
-        yield _gauge("feed_position", "The position through which the feed has handed over.", self._feed.cast)
+        yield gauge("log_head", "The last position of the log, as far as this process knows.", log.head)
+        yield gauge("feed_position", "The position through which the feed has handed over.", self._feed.cast)
 
 
 class _Together(Collector):
@@ -136,8 +132,8 @@ class _Together(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._ours
         labels = ("method", "route")
-        yield _counter("http_requests", "Requests that were answered.", self._answers, (*labels, "status"))
-        yield _histogram(
+        yield counter("http_requests", "Requests that were answered.", self._answers, (*labels, "status"))
+        yield histogram(
             "http_request_seconds", "From a request to the beginning of its answer.", self._seconds, labels
         )
         yield from self._others.collect()
@@ -149,26 +145,6 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
         return choose_encoder(accept)
     except (TypeError, ValueError):
         return choose_encoder("")
-
-
-def _gauge(name: str, said: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, said, value=value)
-
-
-def _counter(name: str, said: str, values: Counts, labels: tuple[str, ...] = ()) -> Metric:
-    family = CounterMetricFamily(PREFIX + name, said, labels=labels)
-    for label, value in values.items():
-        family.add_metric(label, value)
-    return family
-
-
-def _histogram(name: str, said: str, values: Timings, labels: tuple[str, ...] = ()) -> Metric:
-    family = HistogramMetricFamily(PREFIX + name, said, labels=labels)
-    for label, histogram in values.items():
-        bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
-        counts = accumulate(histogram.counts)
-        family.add_metric(label, list(zip(bounds, counts, strict=True)), histogram.sum)
-    return family
 
 
 def _by_code(counts: Mapping[int, int]) -> dict[tuple[str, ...], int]:

@@ -53,6 +53,7 @@ from hub.socket.limits import Quotas, limits_of
 from hub.sse import Streams
 from hub.tasks.claims import Claims
 from hub.tasks.commands import TaskCommands
+from hub.webhook_metrics import WebhookMetrics
 from storage.errors import StorageError
 from storage.open import open_store
 from storage.projections import projections, stale
@@ -132,6 +133,8 @@ async def opened(
         sockets = _sockets(store, feed, replays, authenticator, clock, settings, quotas)
         streams, requests, lag = Streams(feed, replays, clock, quotas=quotas), RequestMeter(), LoopLag()
         engine = running.engine if Role.EXECUTOR in roles else None
+        delivering = webhooks if Role.WORKER in roles else None
+        deliveries = WebhookMetrics(store.ledgers.deliveries, clock, delivering)
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
@@ -173,7 +176,7 @@ async def opened(
             claims=claims,
             replays=ReplayCommands(store),
             requests=requests,
-            metrics=Metrics(store.log, feed, sockets, streams, requests, lag, engine),
+            metrics=Metrics(store.log, feed, sockets, streams, requests, lag, engine, deliveries),
             redis_ping=lambda: _ping(redis),
             end_work=lambda: _end_work(parts, claims),
             started=time.monotonic(),

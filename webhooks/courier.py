@@ -207,7 +207,7 @@ class Courier:
         self._lanes.ended(delivery.webhook_id, delivery.id, now, is_success=is_success, chance=chance)
         if made.held_seconds is not None:
             self._lanes.hold(delivery.webhook_id, made.held_seconds, now)
-        self._meter.attempted(delivery, made.settled)
+        self._meter.attempted(made.settled, made.event_time)
 
 
 def _held(delivery: Delivery) -> Held:

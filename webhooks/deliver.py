@@ -71,15 +71,15 @@ class Attempts:
         if state.endpoint is None or not state.is_active:
             await self._deliveries.cancel_waiting(claimed.webhook_id, self._clock.now())
             return None
-        outcome = await self._outcome(claimed, state, state.endpoint)
+        sending = _Sending(self._clock.now())
+        outcome = await self._outcome(claimed, state, state.endpoint, sending)
         jitter = random.uniform(-1, 1)  # noqa: S311  (spreads retries; nobody gains by guessing it)
         now = self._clock.now()
         judgement = judge(state.endpoint.retry_policy, claimed, outcome, now, jitter)
         await self._tell(claimed, judgement)
-        return Made(judgement.settled, held_seconds(outcome, now))
+        return Made(judgement.settled, held_seconds(outcome, now), sending.event_time)
 
-    async def _outcome(self, claimed: Delivery, state: State, target: Endpoint) -> Outcome:
-        sending = _Sending(self._clock.now())
+    async def _outcome(self, claimed: Delivery, state: State, target: Endpoint, sending: _Sending) -> Outcome:
         try:
             return await self._send(claimed, state, target, sending)
         except Unavailable:
@@ -103,7 +103,7 @@ class Attempts:
             return sending.failed("not sent: an internal error, see the log")
 
     async def _send(self, claimed: Delivery, state: State, target: Endpoint, sending: _Sending) -> Outcome:
-        content = await self._body(claimed)
+        content = await self._body(claimed, sending)
         opened = await self._opened(state)
         signed = signing.headers(
             message_id=claimed.event_id if claimed.replay_id is None else claimed.id,
@@ -136,7 +136,7 @@ class Attempts:
             self._kept.keep(key, kept)
         return kept[0]
 
-    async def _body(self, claimed: Delivery) -> bytes:
+    async def _body(self, claimed: Delivery, sending: _Sending) -> bytes:
         if claimed.body is not None:
             return claimed.body
         recorded = None if claimed.position is None else await self._facts.at(claimed.position)
@@ -144,6 +144,8 @@ class Attempts:
             raise LookupError(f"the event at position {claimed.position} is not in the log any more")
         if not recorded.data:
             raise LookupError(f"the event at position {claimed.position} was archived")
+        if claimed.replay_id is None:
+            sending.event_time = recorded.time
         return body.encode(recorded, claimed.webhook_id, await self._facts.data(recorded), claimed.replay_id)
 
     async def _tell(self, claimed: Delivery, judgement: Judgement) -> None:
@@ -178,10 +180,12 @@ class Attempts:
 
 
 class Made(NamedTuple):
-    """What is to be settled of an attempt; and for how many seconds the receiver asks to be left alone."""
+    """What is to be settled of an attempt; for how many seconds the receiver asks to be left alone; and the time of
+    the event, for what is live."""
 
     settled: Settled
     held_seconds: float | None
+    event_time: Instant | None
 
 
 class _Sending:
@@ -190,6 +194,7 @@ class _Sending:
     def __init__(self, started_at: Instant) -> None:
         self.started_at = started_at
         self.headers: dict[str, str] | None = None
+        self.event_time: Instant | None = None
         self._started = time.monotonic()
 
     def answered(self, reply: Reply) -> Outcome:

@@ -172,6 +172,11 @@ class Lanes:
             self._of[webhook_id] = fresh = Health()
             fresh.under_way = health.under_way
 
+    def in_flight(self, now: float) -> tuple[int, int]:
+        """How many requests are under way in the fast and in the slow lane."""
+        self._overtake(now)
+        return len(self._fast), len(self._slow)
+
     def census(self, now: float) -> Census:
         found = [health for health in self._of.values() if health.is_open]
         open = sum(health.room(1, now) == 0 and not health.under_way for health in found)

@@ -18,6 +18,7 @@ from executor.ports.copying import MOVED as MOVED
 from executor.ports.copying import Copying as Copying
 from executor.ports.copying import CopySource as CopySource
 from executor.ports.deliveries import Attempt as Attempt
+from executor.ports.deliveries import Backlog as Backlog
 from executor.ports.deliveries import CheckpointMoved as CheckpointMoved
 from executor.ports.deliveries import Claimed as Claimed
 from executor.ports.deliveries import Deliveries as Deliveries

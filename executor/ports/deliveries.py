@@ -117,6 +117,13 @@ def bucket_milliseconds(bucket: int) -> float:
     return float(2 ** (bucket / _BUCKETS_AN_OCTAVE))
 
 
+class Backlog(NamedTuple):
+    """What is due, and since when the oldest of it waits; null where nothing does. `due` stops at `most`."""
+
+    due: int
+    oldest: Instant | None
+
+
 class CheckpointMoved(Exception):
     """Another process has moved the checkpoint: what was decided since then is not this one's to write."""
 
@@ -184,6 +191,9 @@ class Deliveries(Protocol):
 
     async def next_due(self, shard: int) -> Instant | None:
         """When the shard's next delivery is due (or its lease runs out); null where nothing waits."""
+
+    async def backlog(self, now: Instant, most: int) -> Backlog:
+        """Over all endpoints: what could be sent now, or is being sent by one that died."""
 
     async def state(self, webhook_id: str) -> EndpointState | None:
         """Null for one that was never sent anything."""

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 from executor.domain.values import Instant
 from executor.ports import (
     Attempt,
+    Backlog,
     CheckpointMoved,
     Claimed,
     Delivery,
@@ -114,6 +115,10 @@ class PostgresDeliveries:
     async def next_due(self, shard: int) -> Instant | None:
         due = await self._pool.value(_sql("next_due"), shard)
         return Instant(due) if due is not None else None
+
+    async def backlog(self, now: Instant, most: int) -> Backlog:
+        ((due, oldest),) = await self._pool.rows(_sql("backlog"), now, most)
+        return Backlog(due, oldest)
 
     async def state(self, webhook_id: str) -> EndpointState | None:
         row = await self._pool.row(_state_sql("endpoint_state"), webhook_id)

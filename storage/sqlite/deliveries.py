@@ -19,6 +19,7 @@ from msgspec.structs import astuple
 from executor.domain.values import Instant
 from executor.ports import (
     Attempt,
+    Backlog,
     CheckpointMoved,
     Claimed,
     Delivery,
@@ -125,6 +126,10 @@ class SqliteDeliveries:
         with ours():
             due = self._connection.execute(queries()["next_due"], (shard,)).fetchone()[0]
         return Instant(due) if due is not None else None
+
+    async def backlog(self, now: Instant, most: int) -> Backlog:
+        ((due, oldest),) = await self._pool.rows(queries()["backlog"], (now, most))
+        return Backlog(due, oldest)
 
     async def state(self, webhook_id: str) -> EndpointState | None:
         with ours():

@@ -394,6 +394,12 @@ UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight';
 UPDATE deliveries INDEXED BY deliveries_in_flight SET due_at = ?1, lease_until = ?1
 WHERE status = 'in_flight' AND due_at > ?2;
 
+-- name: backlog
+SELECT count(*), min(since) FROM (
+    SELECT CASE due_at WHEN '' THEN created_at ELSE due_at END AS since
+    FROM deliveries WHERE due_at <= ?1 LIMIT ?2
+);
+
 -- name: endpoint_state
 SELECT {columns} FROM endpoint_states WHERE webhook_id = ?;
 

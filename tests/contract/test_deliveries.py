@@ -12,6 +12,7 @@ from msgspec import structs
 from executor.domain.values import Instant, plus
 from executor.ports import (
     Attempt,
+    Backlog,
     CheckpointMoved,
     Claimed,
     Deliveries,
@@ -364,6 +365,21 @@ async def test_when_a_shard_is_due(ledger: Deliveries) -> None:
     assert await ledger.next_due(3) == LEASE
     assert await claim(ledger, shard=7) == []
     assert ids(await claim(ledger, shard=7, at=later)) == ["D002"]
+
+
+async def test_what_is_due_over_all_endpoints(ledger: Deliveries) -> None:
+    assert await ledger.backlog(START, 10) == Backlog(0, None)
+    earlier, later = plus(START, -60), plus(START, 60)
+    retrying = {"status": "retrying", "attempt_count": 1}
+    await add(
+        ledger,
+        delivery(1, shard=3),
+        delivery(2, next_attempt_at=earlier, **retrying),
+        delivery(3, next_attempt_at=later, **retrying),
+        delivery(4, status="succeeded", created_at=plus(START, -99)),
+    )
+    assert await ledger.backlog(START, 10) == Backlog(2, earlier)
+    assert (await ledger.backlog(later, 2)).due == 2, "no more are counted"
 
 
 async def test_a_lease_beyond_all_leases_is_a_clock_that_stepped_back(ledger: Deliveries) -> None:

@@ -158,6 +158,7 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
         ("next_due", "deliveries_due"),
         ("due_endpoints", "deliveries_claim (shard=? AND webhook_id=? AND due_at<?)"),
         ("in_flight", "deliveries_in_flight (webhook_id=? AND due_at>?)"),
+        ("backlog", "deliveries_due"),
         ("release_stray", "deliveries_in_flight"),
         ("endpoints_failing", "endpoint_states_failing (failing_since"),
         ("cancel_waiting", "deliveries_"),
