@@ -35,9 +35,7 @@ class WebhookMetrics:
         return [*self._of_all(backlog, age), *self._of_this_process()]
 
     def _of_all(self, backlog: Backlog, age: float) -> Iterator[Metric]:
-        yield gauge(
-            "webhook_deliveries_due", "Deliveries that are due; counted up to 100,000.", backlog.due
-        )
+        yield gauge("webhook_deliveries_due", "Deliveries that are due; counted up to 100,000.", backlog.due)
         yield gauge("webhook_oldest_due_seconds", "For how long the oldest of them has waited.", age)
 
     def _of_this_process(self) -> Iterator[Metric]:

@@ -14,9 +14,10 @@ from hub.queries import NoQuery
 from webhooks import endpoint
 from webhooks.endpoint import State
 from webhooks.jwks import jwks
+from webhooks.view import JWKS_URL
 
 RESOURCE = Resource("webhooks")
-PATH: Final = "/.well-known/runcast/webhooks/{id}/jwks.json"
+PATH: Final = JWKS_URL
 
 _HEADERS: Final = {"Cache-Control": "public, max-age=300"}
 

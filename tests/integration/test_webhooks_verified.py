@@ -120,18 +120,24 @@ async def test_verifiers_accept_what_arrives_and_refuse_what_was_changed(
         verifier(sent.body, sent.headers, sent.secret)
 
 
-async def test_the_official_verifiers_take_a_made_secret_as_it_was_shown(hub: Hub, admin: Client) -> None:
+async def test_the_official_verifiers_take_a_made_secret_as_it_was_shown_and_the_next_one(
+    hub: Hub, admin: Client
+) -> None:
     async with receiving() as receiver:
         webhook = await admin.webhook(receiver.url, "workflow.created")
+        path, secrets = f"/webhooks/{webhook['id']}", [webhook["secret"]]
+        secrets.append((await admin.post(f"{path}/rotate-secret", {})).data["secret"])
         await admin.workflow(name="sent")
 
         async def arrived() -> list[Arrived]:
             return receiver.arrived
 
         (got,) = await until(arrived)
-    for cls in (standardwebhooks.Webhook, svix.webhooks.Webhook):
-        cls(webhook["secret"]).verify(got.body, dict(got.headers))
-    assert verify(got.body, got.headers, webhook["secret"])["data"]["workflow"]["name"] == "sent"
+    assert len(set(secrets)) == 2
+    for secret in secrets:
+        for cls in (standardwebhooks.Webhook, svix.webhooks.Webhook):
+            cls(secret).verify(got.body, dict(got.headers))
+        assert verify(got.body, got.headers, secret)["data"]["workflow"]["name"] == "sent"
 
 
 async def test_the_older_signature_is_the_newest_shared_secret_s(hub: Hub, admin: Client) -> None:
@@ -227,8 +233,9 @@ async def test_a_server_in_node(hub: Hub, admin: Client, here: Path) -> None:
     try:
         port = int(await process.stdout.readline())
         for each in (first, *(other for other in others if other.secret == first.secret)):
-            answer = await admin.http.post(f"http://127.0.0.1:{port}/", data=each.body, headers=each.headers)
-            assert answer.status == (204 if each.is_genuine else 400), each.name
+            url = f"http://127.0.0.1:{port}/"
+            async with admin.http.post(url, data=each.body, headers=each.headers) as answer:
+                assert answer.status == (204 if each.is_genuine else 400), each.name
         assert (await process.stdout.readline()).decode().split()[0] == "webhook.test"
     finally:
         process.kill()
