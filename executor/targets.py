@@ -29,6 +29,22 @@ _NOT_FOR_HTTP: Final = {int(port): service for service, port in (each.split() fo
 """Ports of other protocols, that might take our bytes for theirs (https://fetch.spec.whatwg.org/#port-blocking)."""
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OF_THE_CONNECTION: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Where a request ends and what becomes of its connection is ours to say: connections are shared, and whoever could lie
+about it would have the next one's answer mixed up with theirs (RFC 9112, section 11.2)."""
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -77,6 +93,8 @@ def header_problem(name: str, value: str) -> str | None:
     """What keeps a header from being sent (RFC 9110, section 5), without showing its value."""
     if not is_token(name):
         return "a header's name holds characters that HTTP does not allow"
+    if name.lower() in _OF_THE_CONNECTION:
+        return f"header {name} belongs to the connection and is not to be set"
     if not ((value.isascii() and value.isprintable()) or _FIELD_VALUE.fullmatch(value)):
         return f"the value of header {name} holds characters that HTTP does not allow"
     return None

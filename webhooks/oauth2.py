@@ -55,8 +55,8 @@ class _Kept(Struct, frozen=True):
 
 
 class Tokens:
-    """Tokens by key. Use it on one event loop, and `close` it. Time is counted by the monotonic clock: one that is set
-    anew, as a clock on the wall is, makes no token hold longer."""
+    """Tokens by key. Use it on one event loop, and `close` it. Time is counted by the monotonic clock: setting the
+    system's makes no token hold longer."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress

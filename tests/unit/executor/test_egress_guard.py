@@ -201,6 +201,31 @@ async def test_ports_of_other_protocols_are_refused_by_name(port: int, service: 
     assert caught.value.kind is Kind.NOT_ALLOWED
 
 
+@pytest.mark.parametrize(
+    "name", ["Content-Length", "transfer-encoding", "Connection", "Upgrade", "Expect", "TE", "Proxy-Authorization"]
+)
+async def test_nobody_says_where_a_request_ends_on_a_connection_that_others_use_too(name: str) -> None:
+    reached: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        reached.append(request.path)
+        return web.Response()
+
+    async with serving(answer) as port, egress() as out:
+        with pytest.raises(EgressRefused, match=f"header {name} belongs to the connection") as caught:
+            await out.send(
+                "POST",
+                f"http://127.0.0.1:{port}/",
+                headers={name: "chunked"},
+                body=b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+                timeout=5,
+                max_bytes=1,
+            )
+        assert caught.value.kind is Kind.INVALID
+        await get(out, f"http://127.0.0.1:{port}/next")
+    assert reached == ["/next"]
+
+
 def test_ports_that_people_use_are_not() -> None:
     ports = (80, 81, 443, 591, 3000, 5000, 5173, 6379, 8000, 8008, 8080, 8443, 8888, 9000, 9090, 9443, 65535)
     assert all(not examine(f"http://example.com:{port}/", ()).problems for port in ports)
