@@ -15,12 +15,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner
 
 from hub.cli import app
 from hub.client import InvalidRequest
-from hub.commands.arrivals import arrived_of, in_words
-from hub.commands.listening import MOST_BYTES, CannotListen, Registration, Wish, received
+from hub.commands.arrivals import Arrived, arrived_of, in_words
+from hub.commands.listening import MOST_BYTES, CannotListen, Receiver, Registration, Wish, received
 from hub.commands.tail import Hub as Named
 from hub.commands.webhooks import _refused
 from tests.integration.hubs import COMMAND, Client, end, environment, unique, until
@@ -264,6 +265,40 @@ async def test_what_others_wrote_does_not_move_the_cursor() -> None:
     for content in (body, body.partition(b"\x1b")[0]):
         shown = in_words(arrived_of("/\x1b", forged, content, (), 200)).plain
         assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+async def test_it_ends_where_nobody_reads_what_it_prints_and_still_answers() -> None:
+    def show(arrived: Arrived) -> None:
+        raise BrokenPipeError
+
+    receiver = Receiver(Wish(status=202), show)
+    receiver.take([SECRET])
+    async with aiohttp.ClientSession() as http, receiver.serving() as url:
+        async with http.post(url, data=BODY, headers=signed(SECRET)) as answer:
+            assert answer.status == 202
+        with pytest.raises(BrokenPipeError):
+            await receiver.ended
+
+
+async def test_more_than_were_asked_for_are_refused(capsys: Capsys) -> None:
+    """Who comes while the last one is being answered is to send it again, to somebody else."""
+    reached, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(arrived: object) -> web.StreamResponse:
+        reached.set()
+        await may_answer.wait()
+        return web.Response()
+
+    async with receiving() as receiver:
+        receiver.replies = [slowly]
+        async with listening(capsys, Wish(as_json=True, count=1, forward=receiver.url)) as listener:
+            last = asyncio.create_task(listener.send(SECRET))
+            await reached.wait()
+            assert (await listener.send(SECRET))[0] == 503
+            may_answer.set()
+            assert (await last)[0] == 200
+            await listener.task
+    assert len(listener.printed()) == 1
 
 
 async def test_the_command_ends_well_and_leaves_nothing_behind(admin: Client) -> None:
