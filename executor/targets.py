@@ -43,8 +43,8 @@ _OF_THE_CONNECTION: Final = frozenset(
         "upgrade",
     }
 )
-"""Where a request ends and what becomes of its connection is ours to say: connections are shared, and whoever could lie
-about it would have the next one's answer mixed up with theirs (RFC 9112, section 11.2)."""
+"""Where a request ends and what becomes of its connection is ours to say: connections are shared, and whoever could
+lie about it would mix up the next one's answer with theirs (RFC 9112, section 11.2)."""
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
