@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
@@ -41,7 +41,8 @@ from hub.services import Services
 from hub.socket.endpoint import serve_socket
 
 PREFIXES = ("/api/v1", "/api/v1/workflow_orchestration")
-AT_THE_ROOT = ("/health", "/health/ready", "/metrics", public_keys.PATH)
+PROBES = ("/health", "/health/ready", "/metrics")
+AT_THE_ROOT = (*PROBES, public_keys.PATH)
 SOCKETS = tuple(f"{prefix}/ws" for prefix in PREFIXES)
 RESOURCES = (
     workflows.RESOURCE,
@@ -68,8 +69,9 @@ _NO_HANDSHAKE = "this is a WebSocket: open it with ws:// or wss://; a proxy has 
 Opened = Callable[[], AbstractAsyncContextManager[Services]]
 
 
-def create_app(opened: Opened, clock: Clock) -> Starlette:
-    """The app over a hub that `opened` opens at start-up and closes at shutdown."""
+def create_app(opened: Opened, clock: Clock, paths: Collection[str] | None = None) -> Starlette:
+    """The app over a hub that `opened` opens at start-up and closes at shutdown; with `paths`, of operations, nothing
+    but those, at the root."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -78,7 +80,7 @@ def create_app(opened: Opened, clock: Clock) -> Starlette:
             yield
 
     app = Starlette(
-        routes=_routes(),
+        routes=_routes() if paths is None else _routes_at_the_root(paths),
         lifespan=lifespan,
         middleware=[Middleware(RequestContext, clock=clock)],
         exception_handlers={HTTPException: _http_error(clock), Refusal: _refusal(clock)},
@@ -88,13 +90,25 @@ def create_app(opened: Opened, clock: Clock) -> Starlette:
     return app
 
 
-def _routes() -> list[BaseRoute]:
+def _routes_at_the_root(paths: Collection[str]) -> list[BaseRoute]:
+    return [
+        Route(path, _Methods(path, operations).serve, methods=list(operations))
+        for path, operations in _by_path().items()
+        if path in paths
+    ]
+
+
+def _by_path() -> dict[str, dict[str, Operation]]:
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
+    return by_path
+
+
+def _routes() -> list[BaseRoute]:
     sockets: list[BaseRoute] = [WebSocketRoute(path, serve_socket) for path in SOCKETS]
     routes: list[BaseRoute] = []
-    for path, operations in by_path.items():
+    for path, operations in _by_path().items():
         served = _Methods(path, operations)
         prefixes = (*PREFIXES, "") if path in AT_THE_ROOT else PREFIXES
         of = Route if "{" in path else _Named

@@ -9,16 +9,18 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 import structlog
+from starlette.applications import Starlette
 
 from executor.clock import SystemClock
 from executor.domain.errors import Unavailable
 from executor.ports import Store
 from executor.sealing import SecretKey
 from hub import control
-from hub.app import create_app
+from hub.app import PROBES, create_app
 from hub.credentials import FirstKey, credentials_path, ensure_first_key
 from hub.held import take_over, why_held
 from hub.logging import configure
@@ -81,10 +83,14 @@ async def _run(settings: Settings, roles: Roles) -> None:
         require_room(settings, roles)
         async with contextlib.AsyncExitStack() as stack:
             store, key = await stack.enter_async_context(_patiently_opened(settings, clock))
-            listener = _listener(settings, stack) if Role.WEB in roles else None
+            port = settings.port if Role.WEB in roles else settings.metrics_port
+            listener = None if port is None else _listener(settings.host, port, stack)
             redis_url = await stack.enter_async_context(_redis(settings, store))
             process = Process(settings, clock, store, key, redis_url, roles)
-            await (process.work() if listener is None else process.serve(listener))
+            if listener is None:
+                await process.work()
+            else:
+                await (process.serve(listener) if Role.WEB in roles else process.work_watched(listener))
     _logger.info("hub.stopped")
 
 
@@ -121,12 +127,12 @@ async def _patiently_opened(settings: Settings, clock: SystemClock) -> AsyncIter
         yield opened
 
 
-def _listener(settings: Settings, stack: contextlib.AsyncExitStack) -> socket.socket:
+def _listener(host: str, port: int, stack: contextlib.AsyncExitStack) -> socket.socket:
     try:
-        return stack.enter_context(contextlib.closing(bound(settings.host, settings.port)))
+        return stack.enter_context(contextlib.closing(bound(host, port)))
     except OSError as error:
-        where, why = f"{settings.host}:{settings.port}", error.strerror or str(error)
-        raise StartError(f"cannot listen on {where}: {why}; choose another --port") from None
+        where, why = f"{host}:{port}", error.strerror or str(error)
+        raise StartError(f"cannot listen on {where}: {why}; choose another port") from None
 
 
 class Process:
@@ -149,19 +155,30 @@ class Process:
                 self._store.lock.set_address(url)
             _say(*greeting(self._settings, self._roles, url, first, held))
 
-        server = Server(create_app(self._hub, self._clock), ready, self._before_close)
         async with self._control():
-            await server.serve([listener])
-        if not server.started:
-            raise StartError("the hub did not start; the log above says why")
+            await self._serve(create_app(self._hub, self._clock), listener, ready)
 
     async def work(self) -> None:
         """The roles by themselves."""
         with ended_by_signals() as ended:
             async with self._hub():
-                held = held_lines(await why_held(self._store))
-                _say(f"Runcast {VERSION} {' and '.join(sorted(self._roles))} runs", *held)
+                self._say_that_it_runs(await why_held(self._store))
                 await ended.wait()
+
+    async def work_watched(self, listener: socket.socket) -> None:
+        """The roles, behind a server that answers for their health and metrics."""
+        held = await why_held(self._store)
+        ready = partial(self._say_that_it_runs, held, f"  metrics   {url_of(listener)}/metrics")
+        await self._serve(create_app(self._hub, self._clock, PROBES), listener, ready)
+
+    async def _serve(self, app: Starlette, listener: socket.socket, ready: Callable[[], None]) -> None:
+        server = Server(app, ready, self._before_close)
+        await server.serve([listener])
+        if not server.started:
+            raise StartError("the hub did not start; the log above says why")
+
+    def _say_that_it_runs(self, held: str | None, *more: str) -> None:
+        _say(f"Runcast {VERSION} {' and '.join(sorted(self._roles))} runs", *more, *held_lines(held))
 
     @contextlib.asynccontextmanager
     async def _hub(self) -> AsyncIterator[Services]:

@@ -20,6 +20,7 @@ VERSION = "0.1.0"
 PREFIX = "RUNCAST_"
 _OF_CLIENTS = ("URL", "API_KEY")
 LONGEST_DAYS = 36_500.0
+_LAST_PORT = 65_535
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z]+://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 """As browsers write it (RFC 6454, section 6.1): in lower case, without a path."""
@@ -35,6 +36,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 8000
+    metrics_port: int | None = None
+    """Where a process without the web role answers for its health and its metrics; nowhere unless set."""
     database_url: str | None = None
     redis_url: str | None = None
     secret_key: str | None = None
@@ -97,8 +100,8 @@ def from_environment(environ: Mapping[str, str], **options: Any) -> Settings:
             except ValueError as error:
                 wrong.append(f"{PREFIX}{name.upper()}: {error}")
     values |= {name: value for name, value in options.items() if value is not None}
-    if not 0 <= values.get("port", 0) <= 65_535:
-        wrong.append(f"port: {values['port']} is not between 0 and 65535")
+    if not 0 <= values.get("port", 0) <= _LAST_PORT:
+        wrong.append(f"port: {values['port']} is not between 0 and {_LAST_PORT}")
     if wrong:
         raise SettingsError("\n".join(wrong))
     return Settings(**values)
@@ -128,6 +131,13 @@ def _integer(least: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _port(text: str) -> int:
+    number = _integer(0)(text)
+    if number > _LAST_PORT:
+        raise ValueError(f"{number} is not between 0 and {_LAST_PORT}")
+    return number
 
 
 def _days(text: str) -> float:
@@ -209,6 +219,7 @@ def _is_readable(url: str) -> bool:
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "host": _text,
     "port": _integer(0),
+    "metrics_port": _port,
     "database_url": _url("sqlite", "postgresql"),
     "redis_url": _url("redis", "rediss", "unix"),
     "secret_key": _text,

@@ -95,8 +95,13 @@ class Machines:
                 if machine.role == "web" and "listens on " in line:
                     return line.split("listens on ")[1].split()[0]
                 if machine.role != "web" and line.rstrip().endswith("runs"):
-                    return ""
+                    return await self._watched(machine) if "METRICS_PORT" in self._settings else ""
         raise AssertionError(machine.log)
+
+    async def _watched(self, machine: Machine) -> str:
+        assert machine.process.stdout is not None
+        line = (await machine.process.stdout.readline()).decode()
+        return line.split("metrics")[1].strip().removesuffix("/")
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.load import Load
 from tests.acceptance.world import World, reached
 from tests.integration.hubs import Answer, Client, until
-from tests.integration.machines import machines
+from tests.integration.machines import KEY, Machine, machines
 from tests.postgres import PostgresServer
 
 ROLES = ("web", "executor", "worker")
@@ -103,9 +103,11 @@ async def test_while_postgresql_is_away_requests_are_told_when_to_come_again_and
 async def test_told_to_end_while_postgresql_does_not_answer_every_role_ends(
     tmp_path: Path, server: PostgresServer
 ) -> None:
-    """As in a failover: nobody closes the connections. What was on its way fails, and is not acknowledged."""
-    async with machines(tmp_path, server) as hub:
+    """As in a failover: nobody closes the connections. What was on its way fails, and is not acknowledged. Until then
+    they answer for their metrics, each at its own port."""
+    async with machines(tmp_path, server, METRICS_PORT="0") as hub:
         started = await hub.start_all(*ROLES)
+        await all_watched(started)
         rows = await server.execute("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runcast %'")
         stopped = [row[0] for row in rows]
         for pid in stopped:
@@ -116,6 +118,21 @@ async def test_told_to_end_while_postgresql_does_not_answer_every_role_ends(
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
         assert codes == [0, 0, 0], [machine.log for machine in started]
+
+
+async def all_watched(started: list[Machine]) -> None:
+    async with aiohttp.ClientSession() as http:
+        for machine in started:
+            root = machine.url.removesuffix("/metrics")
+            async with http.get(f"{root}/health/ready") as answer:
+                assert answer.status == 200
+            async with http.get(f"{root}/metrics") as answer:
+                assert answer.status == 401
+            async with http.get(f"{root}/metrics", headers={"X-API-Key": KEY}) as answer:
+                text = await answer.text()
+            assert ("runcast_webhook_breakers" in text) is (machine.role == "worker")
+            async with http.get(f"{root}/api/v1/workflows", headers={"X-API-Key": KEY}) as answer:
+                assert answer.status == (200 if machine.role == "web" else 404)
 
 
 async def refused(client: Client, path: str) -> None:

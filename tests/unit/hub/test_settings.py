@@ -23,6 +23,7 @@ def test_each_setting_is_read() -> None:
     settings = read(
         HOST="0.0.0.0",
         PORT="0",
+        METRICS_PORT="9100",
         DATABASE_URL="sqlite:///a.db",
         REDIS_URL="redis://h",
         SECRET_KEY="any text",
@@ -46,6 +47,7 @@ def test_each_setting_is_read() -> None:
         data_dir=Path("runcast-data"),
         host="0.0.0.0",
         port=0,
+        metrics_port=9100,
         database_url="sqlite:///a.db",
         redis_url="redis://h",
         secret_key="any text",
@@ -88,6 +90,7 @@ def test_options_of_the_command_win_over_the_environment() -> None:
         ("PORT", "x"),
         ("PORT", "-1"),
         ("PORT", "1.5"),
+        ("METRICS_PORT", "65536"),
         ("DATABASE_URL", "mysql://u:hunter2@h"),
         ("DATABASE_URL", "runcast.db"),
         ("REDIS_URL", "http://u:hunter2@h"),
