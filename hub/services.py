@@ -27,6 +27,7 @@ from hub.sse import Streams
 from hub.tasks.claims import Claims
 from hub.tasks.commands import TaskCommands
 from webhooks.commands import Commands
+from webhooks.redelivery import Redeliveries
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Services:
     sockets: Sockets
     streams: Streams
     webhooks: Commands
+    redeliveries: Redeliveries
     agents: AgentCommands
     schedules: ScheduleCommands
     tasks: TaskCommands

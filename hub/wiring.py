@@ -170,6 +170,7 @@ async def opened(
             sockets=sockets,
             streams=streams,
             webhooks=webhooks.commands,
+            redeliveries=webhooks.redeliveries,
             agents=AgentCommands(store.log, sealer, egress, clock),
             schedules=ScheduleCommands(store, sealer, clock, running.firing),
             tasks=tasks,

@@ -18,6 +18,7 @@ from webhooks.fanout import CHECKPOINT, Fanout
 from webhooks.health import Lanes
 from webhooks.meter import DeliveryMeter
 from webhooks.pump import Pump
+from webhooks.redelivery import Redeliveries
 from webhooks.replays import WebhookReplayer
 from webhooks.secrets import EndpointSecrets
 from webhooks.sweep import Sweep
@@ -62,6 +63,7 @@ class Webhooks:
         self._deliveries, self._clock, self._directory = deliveries, clock, directory
         self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)
         self.commands = Commands(store.log, deliveries, sealer, egress, clock, doorbell)
+        self.redeliveries = Redeliveries(store.log, deliveries, store.ledgers.redelivery, clock, doorbell)
         self.fanout = Fanout(store.log, deliveries, facts, doorbell, clock)
         self.replayer = WebhookReplayer(
             store.log,

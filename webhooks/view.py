@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from executor.domain.events.webhook import ClientCredentials, Endpoint, EndpointAuthentication, EndpointFilters
@@ -13,6 +14,7 @@ from executor.domain.values import Instant, RetryPolicy
 from executor.ports import Attempt, Delivery
 from webhooks.endpoint import State, WebhookRow, state_of
 
+_RECEIVERS_FAULT: Final = frozenset(range(400, 500)) - {408, 425, 429}
 JWKS_URL: Final = "/.well-known/runcast/webhooks/{id}/jwks.json"
 
 
@@ -60,7 +62,8 @@ class WebhookView(EndpointView, frozen=True, kw_only=True):
 
 
 class AttemptView(Struct, frozen=True, kw_only=True):
-    """`duration_ms` covers the whole exchange; `error` is null where an answer came."""
+    """`duration_ms` covers the whole exchange, `timings` its parts in milliseconds; `error` is null where an answer
+    came, `error_class` where it was a success. `receiver_fault`: the receiver refused it, and will again."""
 
     attempt: int
     started_at: Instant
@@ -68,6 +71,10 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     status_code: int | None
     error: str | None
     response_body: str | None
+    error_class: str | None
+    receiver_fault: bool
+    request_headers: dict[str, str] | None
+    timings: dict[str, float | None] | None
 
 
 class DeliveryView(Struct, frozen=True, kw_only=True):
@@ -158,7 +165,15 @@ def _attempt(attempt: Attempt) -> AttemptView:
         status_code=attempt.status_code,
         error=attempt.error,
         response_body=attempt.response_body,
+        error_class=attempt.error_class,
+        receiver_fault=attempt.status_code in _RECEIVERS_FAULT,
+        request_headers=_object(attempt.request_headers),
+        timings=_object(attempt.timings),
     )
+
+
+def _object(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)
 
 
 def _authentication(authentication: EndpointAuthentication) -> dict[str, str]:

@@ -65,10 +65,14 @@ class Settled(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryQuery(Struct, frozen=True, kw_only=True):
+    """Of `statuses` and types of `events` any, where none is said. `start_time` is inclusive, `end_time` exclusive,
+    both of the creation."""
+
     organization_id: str
     webhook_id: str | None = None
-    status: str | None = None
-    event: str | None = None
+    statuses: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    event_id: str | None = None
     start_time: Instant | None = None
     end_time: Instant | None = None
     before_id: str | None = None
@@ -203,6 +207,9 @@ class Deliveries(Protocol):
 
     async def forgive(self, webhook_id: str) -> None:
         """Forgets since when an endpoint has failed."""
+
+    async def sweep_counts(self, before_hour: str) -> int:
+        """Deletes the counts of attempts from before an hour (`2026-01-31T12`); answers how many."""
 
     async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None: ...
 

@@ -12,6 +12,7 @@ from executor.ports.ledgers import Engines, FirstAnswers, KeyUse, Leases, Organi
 from executor.ports.log import EventLog
 from executor.ports.projections import Projections
 from executor.ports.reads import Reads
+from executor.ports.redelivery import Redelivery
 from executor.ports.replays import Replays
 from executor.ports.retention import Retention
 
@@ -33,6 +34,8 @@ class Ledgers(Protocol):
     def first_answers(self) -> FirstAnswers: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def redelivery(self) -> Redelivery: ...
     @property
     def replays(self) -> Replays: ...
     @property

@@ -221,6 +221,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
     status_code: int | None = None
     error: str | None = None
     response_body: str | None = None
+    error_class: str | None = None
+    receiver_fault: bool = False
+    request_headers: dict[str, str] | None = None
+    timings: dict[str, float | None] | None = None
 
 
 class Delivery(Struct, frozen=True, kw_only=True):

@@ -199,6 +199,10 @@ export interface Attempt {
   status_code: number | null;
   error: string | null;
   response_body: string | null;
+  error_class?: string | null;
+  receiver_fault?: boolean;
+  request_headers?: Record<string, string> | null;
+  timings?: Record<string, number | null> | null;
 }
 
 export interface Delivery {
@@ -592,6 +596,17 @@ export interface Webhooks {
   disable(webhookId: string, options?: Posting): Promise<Webhook>;
   /** A new secret, in this answer alone; the old one signs as well until the overlap is over. */
   rotateSecret(webhookId: string, options?: Posting & { secret?: string; overlapSeconds?: number }): Promise<Webhook>;
+  /** Cancels what waits; answers how many. */
+  cancel(
+    webhookId: string,
+    options?: Posting & {
+      status?: "pending" | "retrying";
+      events?: readonly string[];
+      startTime?: string | Date;
+      endTime?: string | Date;
+    },
+  ): Promise<number>;
+  stats(webhookId: string, options?: Sending & { period?: "1h" | "24h" | "7d" }): Promise<JsonObject>;
   deliveries(webhookId: string, query?: Query): Listing<Delivery>;
   delivery(deliveryId: string, options?: Sending): Promise<Delivery>;
   resend(deliveryId: string, options?: Posting): Promise<Delivery>;

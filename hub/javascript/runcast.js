@@ -901,6 +901,16 @@ class Webhooks extends Resource {
     return discreet(await this._do(["webhooks", webhookId, "rotate-secret"], options), "secret");
   }
 
+  /** Cancels what waits, by `status`, `events`, `startTime`, `endTime`; answers how many. */
+  async cancel(webhookId, options) {
+    return (await this._do(["webhooks", webhookId, "cancel"], options)).cancelled;
+  }
+
+  /** How it does; `period` is 1h, 24h or 7d. */
+  async stats(webhookId, options) {
+    return this._get(["webhooks", webhookId, "stats"], options);
+  }
+
   deliveries(webhookId, query) {
     return this._list(["webhooks", webhookId, "deliveries"], query);
   }

@@ -1,39 +1,29 @@
-"""Webhooks: register an endpoint, test it, see what was delivered."""
+"""Webhooks: register an endpoint, change it, test it. What is delivered to it: `deliveries.py`."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from executor.domain.errors import NotFound, Problem
-from executor.domain.values import Instant, is_ulid
-from executor.ports import DeliveryQuery, Eq, Order, Where
-from hub.envelope import Answer, Page
+from executor.domain.errors import Problem
+from executor.ports import Eq, Order, Where
+from hub.envelope import Answer
 from hub.operation import Call, NoBody, Resource
-from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor, page_of
+from hub.queries import NoQuery, Paging, page_of
 from hub.services import Services
 from webhooks.checks import check
 from webhooks.commands import Caller
 from webhooks.endpoint import WebhookRow
 from webhooks.requests import CreateWebhook, RotateSecret, UpdateWebhook
-from webhooks.view import delivery_view, view
+from webhooks.view import view
 
 RESOURCE = Resource("webhooks")
 
 
 class ListWebhooks(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     active: bool | None = None
-
-
-class ListDeliveries(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`start_time` is inclusive, `end_time` exclusive, both of the delivery's creation."""
-
-    status: Literal["pending", "in_flight", "retrying", "succeeded", "exhausted", "cancelled"] | None = None
-    event: str | None = None
-    start_time: Instant | None = None
-    end_time: Instant | None = None
 
 
 class TestSent(Struct, frozen=True, kw_only=True):
@@ -114,47 +104,6 @@ async def test(call: Call[NoBody, NoQuery]) -> Answer:
     """Send a test event to a webhook."""
     delivery = await call.hub.webhooks.test(_caller(call), call.path["id"])
     return Answer(TestSent(delivery_id=delivery.id), "A test event is on its way")
-
-
-@RESOURCE.route("GET", "/webhooks/{id}/deliveries", needs="webhook.read", query=ListDeliveries)
-async def deliveries(call: Call[NoBody, ListDeliveries]) -> Answer:
-    """List the deliveries of a webhook with their attempts, newest first."""
-    query, ledger = call.query, call.hub.store.ledgers.deliveries
-    webhook = await call.hub.webhooks.get(_caller(call), call.path["id"])
-    before = decode_cursor(query.cursor, str)[0] if query.cursor is not None else None
-    found = await ledger.find(
-        DeliveryQuery(
-            organization_id=call.organization_id,
-            webhook_id=webhook.id,
-            status=query.status,
-            event=query.event,
-            start_time=query.start_time,
-            end_time=query.end_time,
-            before_id=before,
-            limit=query.limit + 1,
-            offset=query.offset,
-        )
-    )
-    has_more, shown = len(found) > query.limit, found[: query.limit]
-    attempts = await ledger.attempts([delivery.id for delivery in shown])
-    page = Page(
-        total_count=None,
-        limit=query.limit,
-        offset=query.offset,
-        has_more=has_more,
-        next_cursor=encode_cursor([shown[-1].id]) if has_more else None,
-    )
-    return Answer([delivery_view(each, attempts.get(each.id, [])) for each in shown], page=page)
-
-
-@RESOURCE.route("GET", "/deliveries/{id}", needs="webhook.read")
-async def delivery(call: Call[NoBody, NoQuery]) -> Answer:
-    """Get a delivery with its attempts."""
-    id = call.path["id"]
-    found = await call.hub.store.ledgers.deliveries.get(id) if is_ulid(id) else None
-    if found is None or found[0].organization_id != call.organization_id:
-        raise NotFound("delivery", id)
-    return Answer(delivery_view(*found))
 
 
 def _caller(call: Call[Any, Any]) -> Caller:

@@ -25,6 +25,7 @@ from executor.ports import (
     Settled,
 )
 from storage.attempts import answered, counted
+from storage.found import one_of, whole
 from storage.postgres.connection import Connection, Pool, arrays, numbered
 from storage.postgres.values import back, columns
 from storage.rooms import Rooms
@@ -130,6 +131,9 @@ class PostgresDeliveries:
     async def forgive(self, webhook_id: str) -> None:
         await self._pool.execute(_sql("endpoint_forgive"), webhook_id)
 
+    async def sweep_counts(self, before_hour: str) -> int:
+        return await self._pool.execute(_sql("counts_sweep"), before_hour)
+
     async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None:
         row = await self._pool.row(_sql("delivery").replace("{columns}", _COLUMNS), id)
         if row is None:
@@ -200,23 +204,29 @@ def _held(claimed: Sequence[Delivery]) -> tuple[list[str], list[int]]:
 
 
 def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:
-    """An endpoint's index or its organization's, newest first: as a comparison of rows, which only that index can
-    give in order."""
-    of, value = ("organization_id", query.organization_id)
-    if query.webhook_id is not None:
-        of, value = "webhook_id", query.webhook_id
-    filters = (
-        (f"({of}, id) < (?, ?)", (value, query.before_id if query.before_id is not None else "\U0010ffff")),
-        (f"({of}, id) >= (?, '')", (value,)),
+    """An event's index, an endpoint's or its organization's, newest first: the last two as a comparison of rows,
+    which only that index can give in order. Joined to a text, a column is no index's."""
+    before = query.before_id if query.before_id is not None else "\U0010ffff"
+    found: list[tuple[str, Sequence[Any]]] = []
+    if query.event_id is not None:
+        found = [("event_id = ?", (query.event_id,)), ("id < ?", (before,))]
+        order = "id || '' DESC"
+    else:
+        of = "organization_id" if query.webhook_id is None else "webhook_id"
+        value = query.webhook_id or query.organization_id
+        found = [(f"({of}, id) < (?, ?)", (value, before)), (f"({of}, id) >= (?, '')", (value,))]
+        order = f"{of} DESC, id DESC"
+    found += [
         ("organization_id || '' = ?", (query.organization_id,)),
-        ("status = ?", (query.status,)),
-        ("event = ?", (query.event,)),
+        ("webhook_id || '' = ?", (query.webhook_id,)),
+        one_of("status", query.statuses),
+        one_of("event", query.events),
         ("created_at >= ?", (query.start_time,)),
         ("created_at < ?", (query.end_time,)),
-    )
-    given = [(text, values) for text, values in filters if values[0] is not None]
-    where = " AND ".join(text for text, _ in given)
-    sql = f"SELECT {_COLUMNS} FROM deliveries WHERE {where} ORDER BY {of} DESC, id DESC LIMIT ? OFFSET ?"
+    ]
+    given = [(text, values) for text, values in found if values and values[0] is not None]
+    where = " AND ".join([*(text for text, _ in given), *whole(query.statuses)])
+    sql = f"SELECT {_COLUMNS} FROM deliveries WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
     return sql, [*(value for _, values in given for value in values), query.limit, query.offset]
 
 

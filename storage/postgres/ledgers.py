@@ -15,6 +15,7 @@ from storage.organizations import organization_of
 from storage.postgres.answers import PostgresFirstAnswers
 from storage.postgres.connection import Pool
 from storage.postgres.deliveries import PostgresDeliveries
+from storage.postgres.redelivery import PostgresRedelivery
 from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
 from storage.postgres.tasks import PostgresTaskLeases
@@ -111,6 +112,7 @@ class PostgresLedgers(NamedTuple):
     key_use: PostgresKeyUse
     first_answers: PostgresFirstAnswers
     deliveries: PostgresDeliveries
+    redelivery: PostgresRedelivery
     replays: PostgresReplays
     retention: PostgresRetention
 

@@ -535,6 +535,33 @@ WHERE webhook_id = $1 AND due_at IS NOT NULL AND (
     OR replay_id IS NULL AND (position <= $3 OR position IS NULL AND created_at <= $4::text)
 );
 
+-- name: resend
+-- All attempts before are forgiven. What is being sent is left alone.
+UPDATE deliveries
+SET status = 'pending', forgiven = attempt_count, next_attempt_at = $2, completed_at = NULL, lease_until = NULL,
+    due_at = ''
+WHERE id = $1 AND status <> 'in_flight'
+RETURNING {columns};
+
+-- name: cancel
+UPDATE deliveries
+SET status = 'cancelled', completed_at = $2, next_attempt_at = NULL, due_at = NULL
+WHERE id = ANY ($1::text[]) AND status IN ('pending', 'retrying');
+
+-- name: counts
+SELECT outcome, bucket, sum(attempts)::bigint FROM attempt_counts WHERE webhook_id = $1 AND hour >= $2
+GROUP BY outcome, bucket ORDER BY outcome, bucket;
+
+-- name: counts_sweep
+DELETE FROM attempt_counts WHERE hour < $1;
+
+-- name: backlog
+-- The oldest first, as the index has them: so the oldest of all is among those that are counted.
+SELECT count(*), min(created_at) FROM (
+    SELECT created_at FROM deliveries WHERE webhook_id = $1 AND due_at IS NOT NULL
+    ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id LIMIT $2
+) AS waiting;
+
 -- name: next_due
 SELECT min(due_at) FROM deliveries WHERE shard = $1 AND due_at IS NOT NULL;
 

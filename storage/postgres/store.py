@@ -32,6 +32,7 @@ from storage.postgres.ledgers import (
 from storage.postgres.log import PostgresLog
 from storage.postgres.projections import PostgresProjections
 from storage.postgres.reads import PostgresReads
+from storage.postgres.redelivery import PostgresRedelivery
 from storage.postgres.replays import PostgresReplays
 from storage.postgres.retention import PostgresRetention
 from storage.postgres.tasks import PostgresTaskLeases
@@ -113,6 +114,7 @@ async def open_postgres(
         PostgresKeyUse(pool),
         PostgresFirstAnswers(pool),
         PostgresDeliveries(pool),
+        PostgresRedelivery(pool),
         PostgresReplays(pool),
         PostgresRetention(pool),
     )

@@ -29,6 +29,7 @@ from executor.ports import (
     Settled,
 )
 from storage.attempts import answered, counted
+from storage.found import one_of, whole
 from storage.rooms import Rooms
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
@@ -142,6 +143,9 @@ class SqliteDeliveries:
 
     async def forgive(self, webhook_id: str) -> None:
         await self._writer.run(lambda db: db.execute(queries()["endpoint_forgive"], (webhook_id,)).rowcount)
+
+    async def sweep_counts(self, before_hour: str) -> int:
+        return await self._writer.run(lambda db: db.execute(queries()["counts_sweep"], (before_hour,)).rowcount)
 
     async def get(self, id: str) -> tuple[Delivery, list[Attempt]] | None:
         with ours():
@@ -267,20 +271,26 @@ def _state_sql(name: str) -> str:
 
 
 def _find_sql(query: DeliveryQuery) -> tuple[str, list[Any]]:
-    """An endpoint's index or its organization's, newest first."""
-    filters = (
-        ("webhook_id = ?", query.webhook_id),
-        (f"{'+' if query.webhook_id is not None else ''}organization_id = ?", query.organization_id),
-        ("status = ?", query.status),
-        ("event = ?", query.event),
-        ("created_at >= ?", query.start_time),
-        ("created_at < ?", query.end_time),
-        ("id < ?", query.before_id),
+    """An event's index, an endpoint's or its organization's, newest first; a `+` keeps the planner from another."""
+    in_event, in_webhook = ("" if of is None else "+" for of in (query.event_id, query.webhook_id))
+    filters: tuple[tuple[str, Sequence[Any]], ...] = (
+        ("event_id = ?", _given(query.event_id)),
+        (f"{in_event}webhook_id = ?", _given(query.webhook_id)),
+        (f"{in_event or in_webhook}organization_id = ?", (query.organization_id,)),
+        one_of("status", query.statuses),
+        one_of("event", query.events),
+        ("created_at >= ?", _given(query.start_time)),
+        ("created_at < ?", _given(query.end_time)),
+        ("id < ?", _given(query.before_id)),
     )
-    given = [(text, value) for text, value in filters if value is not None]
-    where = " AND ".join(text for text, _ in given)
+    given = [(text, values) for text, values in filters if values]
+    where = " AND ".join([*(text for text, _ in given), *whole(query.statuses)])
     sql = f"SELECT {_COLUMNS} FROM deliveries WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?"
-    return sql, [*(value for _, value in given), query.limit, query.offset]
+    return sql, [*(value for _, values in given for value in values), query.limit, query.offset]
+
+
+def _given(value: str | None) -> Sequence[str]:
+    return () if value is None else (value,)
 
 
 def _due_at(delivery: Delivery) -> Instant | str | None:

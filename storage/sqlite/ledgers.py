@@ -16,6 +16,7 @@ from storage.organizations import organization_of
 from storage.sqlite.answers import SqliteFirstAnswers
 from storage.sqlite.deliveries import SqliteDeliveries
 from storage.sqlite.errors import ours
+from storage.sqlite.redelivery import SqliteRedelivery
 from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.retention import SqliteRetention
 from storage.sqlite.statements import insert, queries, select_in
@@ -137,6 +138,7 @@ class SqliteLedgers(NamedTuple):
     key_use: SqliteKeyUse
     first_answers: SqliteFirstAnswers
     deliveries: SqliteDeliveries
+    redelivery: SqliteRedelivery
     replays: SqliteReplays
     retention: SqliteRetention
 

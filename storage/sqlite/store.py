@@ -31,6 +31,7 @@ from storage.sqlite.migrate import check, migrate, migrations
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.projections import SqliteProjections
 from storage.sqlite.reads import SqliteReads
+from storage.sqlite.redelivery import SqliteRedelivery
 from storage.sqlite.replays import SqliteReplays
 from storage.sqlite.retention import SqliteRetention
 from storage.sqlite.statements import queries
@@ -143,6 +144,7 @@ async def open_for_writing(
         SqliteKeyUse(log.writer, reader),
         SqliteFirstAnswers(log.writer),
         SqliteDeliveries(log.writer, reader, parts.pool),
+        SqliteRedelivery(log.writer, parts.pool),
         SqliteReplays(log.writer, reader, parts.pool),
         SqliteRetention(log.writer, reader, parts.pool),
     )

@@ -465,8 +465,8 @@ async def test_lists_are_newest_first_and_filtered(ledger: Deliveries) -> None:
 
     assert await find() == ["D005", "D004", "D003", "D002", "D001", "D000"]
     assert await find(webhook_id="G") == ["D001"]
-    assert await find(webhook_id="H", status="succeeded") == [sent.id]
-    assert await find(event="x.y") == ["D002"]
+    assert await find(webhook_id="H", statuses=("succeeded",)) == [sent.id]
+    assert await find(events=("x.y",)) == ["D002"]
     assert await find(start_time=plus(START, 2), end_time=plus(START, 4)) == ["D003", "D002"]
     assert await find(before_id="D003", limit=2) == ["D002", "D001"]
     assert await find(limit=2, offset=1) == ["D004", "D003"]

@@ -72,7 +72,10 @@ class Receiver:
         arrived = Arrived(request.path, dict(request.headers), await request.read())
         self.arrived.append(arrived)
         reply = self.replies.pop(0) if self.replies else self.always
-        return web.Response(status=reply, text="noted") if isinstance(reply, int) else await reply(arrived)
+        return self.plain(reply) if isinstance(reply, int) else await reply(arrived)
+
+    def plain(self, status: int) -> web.Response:
+        return web.Response(status=status, text="noted")
 
 
 @asynccontextmanager

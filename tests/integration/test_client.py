@@ -118,6 +118,14 @@ async def test_the_life_of_a_webhook(runcast: WorkflowClient) -> None:
         delivery_id = await runcast.webhooks.test(hook.id)
         assert (await runcast.webhooks.delivery(delivery_id)).event == "webhook.test"
         assert [each.id for each in await runcast.webhooks.deliveries(hook.id)] == [delivery_id]
+        rotated = await runcast.webhooks.rotate_secret(hook.id, overlap_seconds=60)
+        assert rotated.secret not in (None, hook.secret)
+        assert "whsec" not in repr(rotated)
+        assert (await runcast.webhooks.stats(hook.id, period="1h"))["period"] == "1h"
+        assert not (await runcast.webhooks.disable(hook.id)).active
+        with pytest.raises(Conflict):
+            await runcast.webhooks.resend(delivery_id)
+        assert await runcast.webhooks.cancel(hook.id, status="pending") == 0
         assert not (await runcast.webhooks.update(hook.id, {"active": False})).active
         assert (await runcast.webhooks.enable(hook.id)).active
         assert [each.id for each in await runcast.webhooks.list()] == [hook.id]

@@ -97,6 +97,11 @@ async def deliveries(client: Client) -> str:
     return path
 
 
+async def all_deliveries(client: Client) -> str:
+    await deliveries(client)
+    return "/deliveries"
+
+
 async def agents(client: Client) -> str:
     for number in range(COUNT):
         await client.post("/agents", {"name": f"agent {number}", "url": "http://127.0.0.1:2/"})
@@ -183,6 +188,7 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/executions/{id}/history": history,
     "/webhooks": webhooks,
     "/webhooks/{id}/deliveries": deliveries,
+    "/deliveries": all_deliveries,
     "/agents": agents,
     "/auth/api-keys": keys,
     "/components": types,
@@ -194,7 +200,7 @@ LISTS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "/events": events,
     "/events/replay": replays,
 }
-UNCOUNTED = {"/events", "/executions/{id}/history", "/webhooks/{id}/deliveries"}
+UNCOUNTED = {"/events", "/executions/{id}/history", "/webhooks/{id}/deliveries", "/deliveries"}
 CURSORS_OF_NUMBERS = {
     *("/events", "/executions/{id}/history", "/executions/{id}/components", "/executions/{id}/logs"),
     *("/workflows/{id}/versions", "/components", "/templates", "/tasks/{id}/logs"),

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.hubs import Client, Hub, until
-from tests.integration.receiving import receiving
+from tests.integration.hubs import Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -217,76 +216,3 @@ async def test_enable_switches_on_and_an_inactive_one_cannot_be_tested(admin: Cl
     for _ in range(2):
         disabled = await admin.post(f"{path}/disable")
         assert (disabled.status, disabled.data["active"], disabled.data["disabled_reason"]) == (200, False, None)
-
-
-async def test_a_test_event_and_its_delivery(admin: Client) -> None:
-    async with receiving() as receiver:
-        webhook = await admin.webhook(receiver.url, "workflow.created")
-        path = f"/webhooks/{webhook['id']}"
-        answer = await admin.post(f"{path}/test")
-        assert answer.status == 202
-        assert set(answer.data) == {"delivery_id"}
-
-        async def succeeded() -> Any:
-            delivery = (await admin.get(f"/deliveries/{answer.data['delivery_id']}")).data
-            return delivery if delivery["status"] == "succeeded" else None
-
-        delivery = await until(succeeded)
-        assert set(delivery) == {
-            *("id", "webhook_id", "event_id", "event", "position", "status", "attempt_count", "next_attempt_at"),
-            *("created_at", "completed_at", "attempts"),
-        }
-        assert (delivery["event"], delivery["position"]) == ("webhook.test", None)
-        assert delivery["attempt_count"] == 1
-        (attempt,) = delivery["attempts"]
-        assert set(attempt) == {"attempt", "started_at", "duration_ms", "status_code", "error", "response_body"}
-        assert (attempt["attempt"], attempt["status_code"], attempt["error"]) == (1, 200, None)
-        assert receiver.events() == ["webhook.test"]
-        listed = await admin.get(f"{path}/deliveries")
-        assert listed.data == [delivery]
-        assert listed.metadata["total_count"] is None
-
-
-async def test_deliveries_are_listed_newest_first_and_filtered(admin: Client) -> None:
-    async with receiving() as receiver:
-        webhook = await admin.webhook(receiver.url, "workflow.*")
-        path = f"/webhooks/{webhook['id']}/deliveries"
-        for _ in range(3):
-            workflow = await admin.workflow()
-        await admin.post(f"/workflows/{workflow['id']}/activate")
-
-        async def arrived() -> Any:
-            listed = (await admin.get(path)).data
-            return listed if [each["status"] for each in listed] == ["succeeded"] * 4 else None
-
-        listed = await until(arrived)
-        assert [each["position"] for each in listed] == sorted((e["position"] for e in listed), reverse=True)
-        assert [each["event"] for each in listed] == ["workflow.activated", *["workflow.created"] * 3]
-        assert (await admin.get(path, status="exhausted")).data == []
-        assert (await admin.get(path, event="workflow.activated")).data == listed[:1]
-        assert (await admin.get(path, start_time=listed[0]["created_at"], limit=1)).data == listed[:1]
-        assert (await admin.get(path, end_time=listed[-1]["created_at"])).data == []
-        assert (await admin.get(path, status="late")).fields == ["status"]
-        walked, cursor = [], None
-        while True:
-            page = await admin.get(path, limit=1, **({"cursor": cursor} if cursor else {}))
-            walked += page.data
-            cursor = page.metadata["next_cursor"]
-            if not page.metadata["has_more"]:
-                break
-        assert walked == listed
-        assert (await admin.get(path, limit=2, offset=1)).data == listed[1:3]
-
-
-async def test_a_webhook_receives_nothing_of_another_organization(admin: Client, hub: Hub) -> None:
-    async with receiving() as receiver:
-        await admin.webhook(receiver.url, "workflow.created")
-        stranger = await hub.client()
-        await stranger.workflow(name="strange")
-        await admin.workflow(name="ours")
-
-        async def arrived() -> bool:
-            return bool(receiver.arrived)
-
-        await until(arrived)
-        assert [each.json["data"]["workflow"]["name"] for each in receiver.arrived] == ["ours"]

@@ -51,8 +51,19 @@ class Webhooks(Resource):
         body = given(secret=secret, overlap_seconds=overlap_seconds)
         return await self._ask(Webhook, "POST", _PATH, webhook_id, "rotate-secret", body=body)
 
+    async def cancel(self, webhook_id: str, **which: Any) -> int:
+        """Cancels what waits, by `status`, `events`, `start_time`, `end_time`; answers how many."""
+        envelope = await self._http.send("POST", _PATH, webhook_id, "cancel", body=which)
+        return int(msgspec.json.decode(envelope.data)["cancelled"])
+
+    async def stats(self, webhook_id: str, *, period: str = "24h") -> dict[str, Any]:
+        """How it does; `period` is 1h, 24h or 7d."""
+        envelope = await self._http.send("GET", _PATH, webhook_id, "stats", query={"period": period})
+        stats: dict[str, Any] = msgspec.json.decode(envelope.data)
+        return stats
+
     def deliveries(self, webhook_id: str, **query: Any) -> Listing[Delivery]:
-        """`status`, `event`, `start_time`, `end_time`, `limit`, `offset`, `cursor`."""
+        """`status`, `event`, `event_id`, `start_time`, `end_time`, `limit`, `offset`, `cursor`."""
         return Listing(self._http, (_PATH, webhook_id, "deliveries"), Delivery, query)
 
     async def delivery(self, delivery_id: str) -> Delivery:

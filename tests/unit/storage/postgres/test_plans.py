@@ -104,6 +104,7 @@ async def test_lists_of_executions(database: Connection) -> None:
         ("types", (), "events_type"),
         ("claimable", ("t", 10), "executions_runnable"),
         ("next_due", (1,), "deliveries_due"),
+        ("backlog", ("H", 5), "deliveries_in_order"),
         ("due_endpoints", (1, "t"), "deliveries_claim"),
         ("task_claim", ("O1", ["a"], 5, "w", "L", 60), "tasks_claimable"),
         ("tasks_without_lease", (5,), "tasks_with_workers"),
@@ -123,6 +124,9 @@ async def test_named_queries(database: Connection, name: str, params: tuple[Any,
         (DeliveryQuery(organization_id="O"), "deliveries_by_organization"),
         (DeliveryQuery(organization_id="O", webhook_id="H"), "deliveries_by_webhook"),
         (DeliveryQuery(organization_id="O", webhook_id="H", before_id="D"), "deliveries_by_webhook"),
+        (DeliveryQuery(organization_id="O", webhook_id="H", statuses=("exhausted",)), "deliveries_exhausted"),
+        (DeliveryQuery(organization_id="O", statuses=("exhausted",)), "deliveries_given_up"),
+        (DeliveryQuery(organization_id="O", webhook_id="H", event_id="E"), "deliveries_by_event"),
     ],
 )
 async def test_lists_of_deliveries(database: Connection, query: DeliveryQuery, index: str) -> None:

@@ -206,9 +206,25 @@ def test_versions_are_seeks(database: sqlite3.Connection) -> None:
             DeliveryQuery(organization_id="O", webhook_id="H", before_id="D"),
             "deliveries_by_webhook (webhook_id=? AND id<?)",
         ),
+        (
+            DeliveryQuery(organization_id="O", webhook_id="H", statuses=("exhausted",), before_id="D"),
+            "deliveries_exhausted (webhook_id=? AND id<?)",
+        ),
+        (DeliveryQuery(organization_id="O", statuses=("exhausted",)), "deliveries_given_up (organization_id=?)"),
     ],
 )
 def test_lists_of_deliveries(database: sqlite3.Connection, query: DeliveryQuery, index: str) -> None:
     found = plan(database, *deliveries._find_sql(query))
     assert index in found
+    assert "TEMP B-TREE" not in found
+
+
+def test_deliveries_of_an_event(database: sqlite3.Connection) -> None:
+    query = DeliveryQuery(organization_id="O", webhook_id="H", event_id="E")
+    assert "deliveries_by_event (event_id=?)" in plan(database, *deliveries._find_sql(query))
+
+
+def test_what_waits_is_counted_in_the_order_of_an_index(database: sqlite3.Connection) -> None:
+    found = plan(database, queries()["backlog"], ("H", 5))
+    assert "deliveries_in_order (webhook_id=?)" in found
     assert "TEMP B-TREE" not in found
