@@ -10,7 +10,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from executor.domain.values import Instant, plus
-from executor.ports import AttemptCount, Backlog, EndpointState, bucket_milliseconds
+from executor.ports import AttemptCount, EndpointBacklog, EndpointState, bucket_milliseconds
 from webhooks.endpoint import State
 
 Period = Literal["1h", "24h", "7d"]
@@ -67,7 +67,7 @@ def stats(
     period: Period,
     hour: str,
     counts: Sequence[AttemptCount],
-    backlog: Backlog,
+    backlog: EndpointBacklog,
     health: EndpointState | None,
 ) -> StatsView:
     outcomes: Counter[str] = Counter()

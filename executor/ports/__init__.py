@@ -64,7 +64,7 @@ from executor.ports.reads import Reads as Reads
 from executor.ports.reads import RowQuery as RowQuery
 from executor.ports.reads import Where as Where
 from executor.ports.redelivery import AttemptCount as AttemptCount
-from executor.ports.redelivery import Backlog as Backlog
+from executor.ports.redelivery import EndpointBacklog as EndpointBacklog
 from executor.ports.redelivery import Redelivery as Redelivery
 from executor.ports.replays import Replay as Replay
 from executor.ports.replays import ReplayQuery as ReplayQuery

@@ -17,7 +17,7 @@ class AttemptCount(NamedTuple):
     attempts: int
 
 
-class Backlog(NamedTuple):
+class EndpointBacklog(NamedTuple):
     """What has not ended; `oldest_at` is when the oldest of it was created."""
 
     waiting: int
@@ -37,5 +37,5 @@ class Redelivery(Protocol):
     async def counts(self, webhook_id: str, since_hour: str) -> list[AttemptCount]:
         """Attempts from that hour on (`2026-01-31T12`), over all hours."""
 
-    async def backlog(self, webhook_id: str, most: int) -> Backlog:
+    async def backlog(self, webhook_id: str, most: int) -> EndpointBacklog:
         """Counts up to `most`."""

@@ -555,7 +555,7 @@ GROUP BY outcome, bucket ORDER BY outcome, bucket;
 -- name: counts_sweep
 DELETE FROM attempt_counts WHERE hour < $1;
 
--- name: backlog
+-- name: endpoint_backlog
 -- The oldest first, as the index has them: so the oldest of all is among those that are counted.
 SELECT count(*), min(created_at) FROM (
     SELECT created_at FROM deliveries WHERE webhook_id = $1 AND due_at IS NOT NULL

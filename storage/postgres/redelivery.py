@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from executor.domain.values import Instant
-from executor.ports import AttemptCount, Backlog, Delivery
+from executor.ports import AttemptCount, Delivery, EndpointBacklog
 from storage.postgres.connection import Pool
 from storage.sql import named
 
@@ -30,9 +30,9 @@ class PostgresRedelivery:
     async def counts(self, webhook_id: str, since_hour: str) -> list[AttemptCount]:
         return [AttemptCount(*row) for row in await self._pool.rows(_sql("counts"), webhook_id, since_hour)]
 
-    async def backlog(self, webhook_id: str, most: int) -> Backlog:
-        ((waiting, oldest),) = await self._pool.rows(_sql("backlog"), webhook_id, most)
-        return Backlog(int(waiting), None if oldest is None else Instant(oldest))
+    async def backlog(self, webhook_id: str, most: int) -> EndpointBacklog:
+        ((waiting, oldest),) = await self._pool.rows(_sql("endpoint_backlog"), webhook_id, most)
+        return EndpointBacklog(int(waiting), None if oldest is None else Instant(oldest))
 
 
 def _sql(name: str) -> str:

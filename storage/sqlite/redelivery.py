@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from executor.domain.values import Instant
-from executor.ports import AttemptCount, Backlog, Delivery
+from executor.ports import AttemptCount, Delivery, EndpointBacklog
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.statements import queries, select_in
 from storage.sqlite.writer import Writer
@@ -33,6 +33,6 @@ class SqliteRedelivery:
     async def counts(self, webhook_id: str, since_hour: str) -> list[AttemptCount]:
         return [AttemptCount(*row) for row in await self._pool.rows(queries()["counts"], (webhook_id, since_hour))]
 
-    async def backlog(self, webhook_id: str, most: int) -> Backlog:
-        ((waiting, oldest),) = await self._pool.rows(queries()["backlog"], (webhook_id, most))
-        return Backlog(waiting, None if oldest is None else Instant(oldest))
+    async def backlog(self, webhook_id: str, most: int) -> EndpointBacklog:
+        ((waiting, oldest),) = await self._pool.rows(queries()["endpoint_backlog"], (webhook_id, most))
+        return EndpointBacklog(waiting, None if oldest is None else Instant(oldest))

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from executor.domain.values import plus
-from executor.ports import AttemptCount, Backlog, Deliveries, DeliveryQuery, Redelivery, Store, latency_bucket
+from executor.ports import AttemptCount, Deliveries, DeliveryQuery, EndpointBacklog, Redelivery, Store, latency_bucket
 from tests.contract.notes import ORG, START
 from tests.contract.test_deliveries import add, claim, delivery, ids, settled
 
@@ -118,14 +118,14 @@ async def test_attempts_are_counted_from_an_hour_on_and_swept_before_it(
 
 
 async def test_what_waits_is_counted_up_to_a_bound(ledger: Deliveries, again: Redelivery) -> None:
-    assert await again.backlog("H", 5) == Backlog(0, None)
+    assert await again.backlog("H", 5) == EndpointBacklog(0, None)
     await add(ledger, *(delivery(number, created_at=plus(START, number)) for number in range(1, 5)))
-    assert await again.backlog("H", 5) == Backlog(4, plus(START, 1))
-    assert await again.backlog("H", 2) == Backlog(2, plus(START, 1))
+    assert await again.backlog("H", 5) == EndpointBacklog(4, plus(START, 1))
+    assert await again.backlog("H", 2) == EndpointBacklog(2, plus(START, 1))
     sent = await claim(ledger, limit=1)
-    assert await again.backlog("H", 5) == Backlog(4, plus(START, 1)), "what is being sent has not ended"
+    assert await again.backlog("H", 5) == EndpointBacklog(4, plus(START, 1)), "what is being sent has not ended"
     await ledger.settle([settled(each, "succeeded") for each in sent])
-    assert await again.backlog("H", 5) == Backlog(3, plus(START, 2))
+    assert await again.backlog("H", 5) == EndpointBacklog(3, plus(START, 2))
 
 
 async def test_lists_take_several_of_a_kind(ledger: Deliveries, again: Redelivery) -> None:

@@ -11,7 +11,7 @@ from tests.integration.receiving import Arrived, receiving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-URL = "http://127.0.0.1:1/hook"
+URL = "http://127.0.0.1:2/hook"
 ONCE = {"max_attempts": 1}
 NOTHING = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 

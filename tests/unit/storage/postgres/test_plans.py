@@ -104,7 +104,7 @@ async def test_lists_of_executions(database: Connection) -> None:
         ("types", (), "events_type"),
         ("claimable", ("t", 10), "executions_runnable"),
         ("next_due", (1,), "deliveries_due"),
-        ("backlog", ("H", 5), "deliveries_in_order"),
+        ("endpoint_backlog", ("H", 5), "deliveries_in_order"),
         ("due_endpoints", (1, "t"), "deliveries_claim"),
         ("task_claim", ("O1", ["a"], 5, "w", "L", 60), "tasks_claimable"),
         ("tasks_without_lease", (5,), "tasks_with_workers"),

@@ -225,6 +225,6 @@ def test_deliveries_of_an_event(database: sqlite3.Connection) -> None:
 
 
 def test_what_waits_is_counted_in_the_order_of_an_index(database: sqlite3.Connection) -> None:
-    found = plan(database, queries()["backlog"], ("H", 5))
+    found = plan(database, queries()["endpoint_backlog"], ("H", 5))
     assert "deliveries_in_order (webhook_id=?)" in found
     assert "TEMP B-TREE" not in found
