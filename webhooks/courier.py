@@ -108,6 +108,7 @@ class Courier:
                 self._keeping.cancel()
                 self._keeping = None
             await self._give_back()
+            await self._attempts.close()
 
     async def renew_if_late(self) -> None:
         """To be called before a claim: where this process was away, its own deliveries would look like lost ones.

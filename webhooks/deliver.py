@@ -29,6 +29,7 @@ from webhooks import body, delivery, endpoint, signing
 from webhooks.delivery import Judgement, Outcome, held_seconds, judge
 from webhooks.endpoint import State
 from webhooks.facts import Facts, Kept
+from webhooks.oauth2 import Grant, Tokens
 from webhooks.secrets import EndpointSecrets, Opened
 
 MOST_KEPT_BYTES: Final = 16 * 1024
@@ -42,6 +43,8 @@ DELETED: Final = "the webhook was deleted"
 INTERNAL: Final = "internal"
 """The class of an error that is ours."""
 
+_UNAUTHORIZED = 401
+_SHORTEST_SECONDS = 0.001
 _TRUSTED_SECONDS = 2.0
 _KEPT_OPENED = 1000
 _ENCODER = msgspec.json.Encoder()
@@ -63,7 +66,11 @@ class Attempts:
     ) -> None:
         self._log, self._deliveries = log, deliveries
         self._facts, self._secrets, self._egress, self._clock = facts, secrets, egress, clock
+        self._tokens = Tokens(egress)
         self._kept: Kept[tuple[str, int], tuple[Opened, float]] = Kept(_KEPT_OPENED)
+
+    async def close(self) -> None:
+        await self._tokens.close()
 
     async def make(self, claimed: Delivery, state: State) -> Made | None:
         """Sends once to the endpoint as it is now; null where it is gone or off, and the delivery was cancelled
@@ -105,6 +112,7 @@ class Attempts:
     async def _send(self, claimed: Delivery, state: State, target: Endpoint, sending: _Sending) -> Outcome:
         content = await self._body(claimed, sending)
         opened = await self._opened(state)
+        token = await self._token(state, target, opened)
         signed = signing.headers(
             message_id=claimed.event_id if claimed.replay_id is None else claimed.id,
             delivery_id=claimed.id,
@@ -115,16 +123,35 @@ class Attempts:
             secrets=opened.secrets,
             replay_id=claimed.replay_id,
         )
-        sending.headers = signed | dict.fromkeys(opened.headers, REDACTED)
+        secret = opened.headers | token
+        sending.headers = signed | dict.fromkeys(secret, REDACTED)
         reply = await self._egress.send(
             "POST",
             target.url,
-            headers=opened.headers | signed,
+            headers=secret | signed,
             body=content,
-            timeout=target.timeout_seconds,
+            timeout=max(_SHORTEST_SECONDS, target.timeout_seconds - sending.seconds()),
             max_bytes=MOST_KEPT_BYTES,
         )
+        if token and reply.status == _UNAUTHORIZED:
+            self._tokens.forget((state.id, state.version))
         return sending.answered(reply)
+
+    async def _token(self, state: State, target: Endpoint, opened: Opened) -> dict[str, str]:
+        """The header of an endpoint that wants one of OAuth 2.0; to get it is a part of the attempt and its time."""
+        asked = target.authentication.grant
+        if asked is None or opened.client_secret is None:
+            return {}
+        grant = Grant(
+            token_url=asked.token_url,
+            client_id=target.authentication.name or "",
+            client_secret=opened.client_secret,
+            scope=asked.scope,
+            audience=asked.audience,
+            client_auth="body" if asked.client_auth == "body" else "basic",
+        )
+        token = await self._tokens.token((state.id, state.version), grant, target.timeout_seconds)
+        return {"Authorization": f"Bearer {token}"}
 
     async def _opened(self, state: State) -> Opened:
         """What is secret in an endpoint is opened once for many attempts, but not trusted for long: its key may be
@@ -197,10 +224,14 @@ class _Sending:
         self.event_time: Instant | None = None
         self._started = time.monotonic()
 
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._started
+
     def answered(self, reply: Reply) -> Outcome:
         return Outcome(
             started_at=self.started_at,
-            duration_ms=_ms(reply.duration),
+            duration_ms=_ms(self.seconds()),
             status_code=reply.status,
             response_body=reply.body.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
             retry_after=reply.headers.get("retry-after"),
@@ -211,7 +242,7 @@ class _Sending:
     def failed(self, error: str, kind: str = INTERNAL, timings: Timings | None = None) -> Outcome:
         return Outcome(
             started_at=self.started_at,
-            duration_ms=_ms(time.monotonic() - self._started),
+            duration_ms=_ms(self.seconds()),
             error=error,
             error_class=str(kind),
             request_headers=self._shown(),

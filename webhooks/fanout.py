@@ -51,11 +51,12 @@ class Fanout:
         self._matchers: dict[str, dict[str, Matcher]] = {}
         self._written = 0
         self._passed = 0
+        self._done = 0
 
     @property
     def position(self) -> int:
         """Everything up to here has its deliveries."""
-        return self._passed
+        return self._done
 
     async def run(self, turn: Turn | None = None) -> None:
         """Goes on until it is cancelled or the log closes; a store that is away only delays it.
@@ -84,7 +85,7 @@ class Fanout:
     async def _restore(self) -> None:
         """The endpoints as they were at the checkpoint."""
         self._endpoints, self._matchers = {}, {}
-        self._written = self._passed = await self._deliveries.checkpoint(CHECKPOINT)
+        self._written = self._passed = self._done = await self._deliveries.checkpoint(CHECKPOINT)
         after = 0
         while True:
             query = EventQuery(after=after, before=self._passed + 1, types=("webhook.*",), limit=_PAGE)
@@ -136,6 +137,7 @@ class Fanout:
             self._passed = recorded.position
         if found or self._passed - self._written >= _PAGE:
             await self._write(found)
+        self._done = self._passed
 
     async def _write(self, found: Sequence[Delivery]) -> None:
         """Deliveries and how far they go, together."""
