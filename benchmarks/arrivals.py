@@ -14,6 +14,7 @@ from subscribers import table
 PARTS: Final = {"p50": 0.5, "p99": 0.99}
 AT_ONCE: Final = 100
 WAITS: Final = (*(f"{name} ms" for name in PARTS), "longest ms")
+SINCE_DUE: Final = tuple(f"{name} since due" for name in PARTS)
 
 
 class Stream(NamedTuple):
@@ -38,7 +39,7 @@ def quantiles(waits: Sequence[int], missing: int = 0) -> list[str]:
 def streams_table(streams: Iterable[Stream], store: str, directory: str | None) -> Table:
     made = table(
         "From the append of an event to its arrival, one endpoint",
-        *("events/s", "events", "arrivals/s", *WAITS, "CPU", "CPU of receiver"),
+        *("events/s", "events", "arrivals/s", *WAITS, *SINCE_DUE, "CPU", "CPU of receiver"),
     )
     with (
         receiver() as to,
@@ -60,9 +61,10 @@ def arrive(ours: Delivering, to: Receiver, stream: Stream) -> list[str]:
     found = to.process.ask("wait", seconds=PATIENCE)
     took = time.monotonic() - began
     shares = [(each.cpu() - cpu) / took for each, cpu in zip(processes, before, strict=True)]
-    rate = len(found["waits"]) / max(1, found["last"] - found["first"]) * 1e9
+    rate = len(found["since_call"]) / max(1, found["last"] - found["first"]) * 1e9
     return [
         f"{rate:,.0f}",
-        *quantiles(found["waits"], found["missing"]),
+        *quantiles(found["since_call"], found["missing"]),
+        *quantiles(found["since_due"], found["missing"])[: len(SINCE_DUE)],
         *(f"{share:.0%}" for share in shares),
     ]

@@ -61,5 +61,5 @@ def through(ours: Delivering, to: Receiver, crowd: Crowd, late: float) -> list[s
 
 
 def _row(found: Answer) -> list[str]:
-    waits, missing = found["waits"], found["missing"]
+    waits, missing = found["since_due"], found["missing"]
     return [f"{len(waits):,}", f"{missing:,}", *quantiles(waits, missing), f"{found['hanging']:,}"]

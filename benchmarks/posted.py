@@ -33,7 +33,7 @@ class Posted:
         self._port, self._wanted = 0, 0
         self.seen: Counter[bytes] = Counter()
         self._first = self._last = self._hanging = self._size = 0
-        self._waits: list[int] = []
+        self._waits: list[tuple[int, int]] = []
         self._all = asyncio.Event()
         self.silent: set[asyncio.Transport] = set()
 
@@ -49,8 +49,8 @@ class Posted:
         return {"count": len(self.seen), "hanging": self._hanging, "size": self._size}
 
     async def wait(self, seconds: float) -> Answer:
-        """Until all have come that are expected, or it is over. `again` are those that had come before; `waits` are
-        nanoseconds from the call of the append, sorted."""
+        """Until all have come that are expected, or it is over. `again` are those that had come before. `since_due`
+        and `since_call` are nanoseconds from when the append was due, and from its call, each sorted."""
         try:
             async with asyncio.timeout(seconds):
                 await self._all.wait()
@@ -61,7 +61,8 @@ class Posted:
             "last": self._last,
             "missing": self._wanted - len(self.seen),
             "again": self.seen.total() - len(self.seen),
-            "waits": sorted(self._waits),
+            "since_due": sorted(due for due, _ in self._waits),
+            "since_call": sorted(called for _, called in self._waits),
             "hanging": self._hanging,
         }
 
@@ -84,7 +85,8 @@ class Posted:
         if self.seen[name] > 1:
             return
         if (at := body.find(MARK)) >= 0:
-            self._waits.append(self._last - times(body, at)[1])
+            due, called = times(body, at)
+            self._waits.append((self._last - due, self._last - called))
         if len(self.seen) == self._wanted:
             self._all.set()
 

@@ -16,12 +16,13 @@ that does nothing, or POSTs. All take turns; figures are medians of the rounds. 
 processor that the process took, the commits included, from when the last event was on the disk.
 
 `streams`: events come at fixed times, and time runs from the call of the append, the durable commit included, until
-the request has been read, on the clock that both processes share.
+the request has been read, on the clock that both processes share; since due, it also counts how late a busy hub came
+to append.
 
 `crowds`: a thousand endpoints of one organization, of which most, a few or none never answer. Each wants the events
 of one of twenty workflows; those come at fixed times, to one after the other. Endpoints are as they come: 15 seconds
-to time-out, ten requests under way, three times as long from one retry to the next. Times are of those that answer;
-what has not arrived ten seconds after the last event counts as `never`.
+to time-out, ten requests under way, three times as long from one retry to the next. Times are of those that answer,
+since the append was due; what has not arrived ten seconds after the last event counts as `never`.
 
 `claims`: the ledger by itself. A hundred deliveries of ten endpoints are written, claimed and settled, the durable
 commits included, beside a million that have succeeded with an attempt each, and beside none; both take turns.
