@@ -10,21 +10,23 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from executor.domain.errors import Archived, Code, Invalid, NotFound, Problem, Refusal, ResourceConflict
+from executor.domain.events.webhook import WebhookCreated
 from executor.domain.values import Instant, is_ulid, plus
 from executor.ports import Replay, ReplayQuery, Store
 from hub.lookups import kept_execution, workflow_row
 from hub.patterns import wanted_types
 from hub.times import parse_time
 from webhooks.commands import Caller, stored
+from webhooks.endpoint import stream
 
 MOST_OPEN = 20
 """Replays of an organization that have not ended."""
 
-Moment = (
+Since = (
     Annotated[int, Meta(ge=0, le=2**62)]
     | Annotated[str, Meta(max_length=64, description="a position, or a time such as 2026-01-31T12:00:00Z")]
-    | None
 )
+Moment = Since | None
 
 
 class ReplayTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +51,15 @@ class StartReplay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     execution_id: str | None = None
 
 
+class Recover(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Both ends are inclusive: positions, or times. `failed` is what was given up, `undelivered` every event that the
+    webhook wants now and that has not arrived."""
+
+    since: Since
+    until: Moment = None
+    what: Literal["failed", "undelivered"] = "failed"
+
+
 class TargetView(Struct, frozen=True):
     type: str
     webhook_id: str | UnsetType = UNSET
@@ -65,9 +76,11 @@ class ReplayProgress(Struct, frozen=True):
 
 
 class ReplayView(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """`channel` is where subscribers get it, null where it goes to a webhook."""
+    """`channel` is where subscribers get it, null where it goes to a webhook. `what` a recovery makes due again."""
 
     id: str
+    kind: Literal["replay", "recovery"]
+    what: str | None
     status: str
     target: TargetView
     channel: str | None
@@ -90,6 +103,8 @@ def view(replay: Replay, waiting: int = 0) -> ReplayView:
     percentage = (replay.position - replay.first + 1) * 100 // span if span > 0 else 0
     return ReplayView(
         id=replay.id,
+        kind="replay" if replay.kind == "replay" else "recovery",
+        what=None if replay.kind == "replay" else replay.kind,
         status=replay.status,
         target=TargetView("channel") if webhook_id is None else TargetView("webhook", webhook_id),
         channel=channel_of(replay.id) if webhook_id is None else None,
@@ -126,7 +141,7 @@ class ReplayCommands:
         `ResourceConflict` for a webhook that is switched off, and a refusal where too many are under way."""
         head = await self._store.log.refresh()
         target, problems = _target(request)
-        span = await self._span(request, head, problems)
+        span = await self._span(("from", request.from_), ("to", request.to), head, problems)
         try:
             wanted_types(request.types)
         except Invalid as invalid:
@@ -144,6 +159,36 @@ class ReplayCommands:
             workflow_id=request.workflow_id,
             execution_id=request.execution_id,
             position=span[0] - 1,
+            created_by=caller.metadata.actor.rpartition(":")[2],
+            created_at=now,
+        )
+        async with self._store.exclusively(f"replays of {caller.organization_id}"):
+            await self._require_room(caller.organization_id)
+            await self._ledger.add(replay)
+        return replay
+
+    async def recover(self, caller: Caller, webhook_id: str, request: Recover, id: str, now: Instant) -> Replay:
+        """As `start`: never what happened before the webhook was created."""
+        state = await stored(self._store.log, webhook_id, caller.organization_id)
+        if not state.is_active or state.endpoint is None:
+            raise ResourceConflict("the webhook is not active; enable it first", "active")
+        head = await self._store.log.refresh()
+        problems: list[Problem] = []
+        first, last = await self._span(("since", request.since), ("until", request.until), head, problems)
+        if problems:
+            raise Invalid(problems)
+        facts = await self._store.log.stream(stream(webhook_id))
+        first = max(first, *(fact.position + 1 for fact in facts if fact.type == WebhookCreated.type))
+        last = max(min(last, head), first - 1)
+        replay = Replay(
+            id=id,
+            organization_id=caller.organization_id,
+            webhook_id=webhook_id,
+            first=first,
+            last=last,
+            types=tuple(state.endpoint.events),
+            kind=request.what,
+            position=first - 1,
             created_by=caller.metadata.actor.rpartition(":")[2],
             created_at=now,
         )
@@ -198,19 +243,21 @@ class ReplayCommands:
         if sum(counts) >= MOST_OPEN:
             raise ResourceConflict(f"{MOST_OPEN} replays are under way, and no more may be; cancel one, or wait")
 
-    async def _span(self, request: StartReplay, head: int, problems: list[Problem]) -> tuple[int, int]:
-        first = await self._position(request.from_, "from", problems)
-        last = await self._position(request.to, "to", problems)
+    async def _span(
+        self, begin: tuple[str, Any], end: tuple[str, Any], head: int, problems: list[Problem]
+    ) -> tuple[int, int]:
+        first = await self._position(begin[1], begin[0], problems)
+        last = await self._position(end[1], end[0], problems)
         first, last = 1 if first is None else max(first, 1), head if last is None else last
         if problems:
             return first, last
-        for field, given, position in (("from", request.from_, first), ("to", request.to, last)):
+        for (field, given), position in ((begin, first), (end, last)):
             if _is_position(given) and position > max(head, 1):
                 said = f"position {position} is beyond the head of the log, {head}"
                 problems.append(Problem(Code.INVALID_POSITION, said, field))
-        if not problems and first > last and _is_position(request.from_) and _is_position(request.to):
-            said = f"position {last} is before 'from', {first}"
-            problems.append(Problem(Code.VALIDATION_ERROR, said, "to"))
+        if not problems and first > last and _is_position(begin[1]) and _is_position(end[1]):
+            said = f"position {last} is before '{begin[0]}', {first}"
+            problems.append(Problem(Code.VALIDATION_ERROR, said, end[0]))
         return first, max(last, first - 1)
 
     async def _position(self, given: Any, field: str, problems: list[Problem]) -> int | None:
@@ -224,7 +271,7 @@ class ReplayCommands:
         except ValueError as error:
             problems.append(Problem(Code.VALIDATION_ERROR, f"{field}: {error}, or as a position", field))
             return None
-        if field == "to":
+        if field in ("to", "until"):
             return await self._store.log.position_at(time)
         before = plus(time, -0.001)
         return await self._store.log.position_at(before) + 1 if before < time else 1

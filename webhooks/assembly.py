@@ -18,6 +18,7 @@ from webhooks.fanout import CHECKPOINT, Fanout
 from webhooks.health import Lanes
 from webhooks.meter import DeliveryMeter
 from webhooks.pump import Pump
+from webhooks.recovery import Recoverer
 from webhooks.redelivery import Redeliveries
 from webhooks.replays import WebhookReplayer
 from webhooks.secrets import EndpointSecrets
@@ -75,6 +76,17 @@ class Webhooks:
             clock,
             turn_seconds,
         )
+        self.recoverer = Recoverer(
+            store.log,
+            store.ledgers.replays,
+            store.ledgers.leases,
+            deliveries,
+            directory,
+            facts,
+            doorbell,
+            clock,
+            turn_seconds,
+        )
         self.worker = Worker(redis_url, pump, courier, doorbell)
 
     async def run(self, *, is_alone: bool) -> None:
@@ -89,5 +101,6 @@ class Webhooks:
             all.create_task(self._directory.run(), name="webhook-directory")
             all.create_task(self.fanout.run(None if is_alone else self._turn), name="webhook-fanout")
             all.create_task(self.replayer.run(is_alone=is_alone), name="webhook-replays")
+            all.create_task(self.recoverer.run(is_alone=is_alone), name="webhook-recoveries")
             all.create_task(self._sweep.run(), name="webhook-sweep")
             all.create_task(self.worker.run(), name="webhook-worker")

@@ -133,7 +133,7 @@ class Fanout:
             if wanted:
                 now = self._clock.now()
                 self._facts.keep(recorded)
-                found += [_delivery(recorded, matcher, now) for matcher in wanted]
+                found += [live(recorded, matcher, now) for matcher in wanted]
             self._passed = recorded.position
         if found or self._passed - self._written >= _PAGE:
             await self._write(found)
@@ -173,7 +173,8 @@ class Fanout:
         return await wanting(of_organization.values(), recorded, self._facts)
 
 
-def _delivery(recorded: Recorded, matcher: Matcher, now: Instant) -> Delivery:
+def live(recorded: Recorded, matcher: Matcher, now: Instant) -> Delivery:
+    """The one delivery of an event to an endpoint, however often it is written."""
     return Delivery(
         id=derived_id(recorded.id, matcher.webhook_id),
         organization_id=recorded.organization_id,

@@ -121,20 +121,45 @@ class Replayer(ABC):
                 return
             if replay.position < replay.last and waiting < self.most_waiting:
                 limit = min(page, self.most_waiting - waiting)
-                page, pause = _next_page(page, await self._read_on(replay, limit)), shortest
+                page, pause = _next_page(page, await self.read_on(replay, limit)), shortest
                 await asyncio.sleep(0)
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
 
-    async def _read_on(self, replay: Replay, limit: int) -> int:
+    async def read_on(self, replay: Replay, limit: int) -> int:
         """Answers how many bytes of data were read."""
         found = await self._log.read(matching(replay, after=replay.position, limit=limit))
         await self.step(replay, found, found[-1].position if len(found) == limit else replay.last)
         return sum(len(recorded.data) for recorded in found)
 
 
-class WebhookReplayer(Replayer):
+class WebhookJobs(Replayer):
+    """Jobs that write the deliveries of a webhook."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        replays: Replays,
+        leases: Leases,
+        directory: Directory,
+        clock: Clock,
+        turn_seconds: float = TTL_SECONDS,
+    ) -> None:
+        super().__init__(log, replays, leases, clock, turn_seconds)
+        self._directory = directory
+
+    async def obstacle(self, replay: Replay) -> str | None:
+        state = await self.state(replay)
+        if state is None or state.deleted:
+            return "the webhook was deleted"
+        return None if state.is_active else "the webhook was switched off"
+
+    async def state(self, replay: Replay) -> State | None:
+        return None if replay.webhook_id is None else await self._directory.current(replay.webhook_id)
+
+
+class WebhookReplayer(WebhookJobs):
     """Writes the deliveries of replays that go to a webhook. Each never has more than some of them waiting, and the
     claim lets what is live go first."""
 
@@ -151,23 +176,17 @@ class WebhookReplayer(Replayer):
         clock: Clock,
         turn_seconds: float = TTL_SECONDS,
     ) -> None:
-        super().__init__(log, replays, leases, clock, turn_seconds)
-        self._directory, self._facts, self._doorbell = directory, facts, doorbell
+        super().__init__(log, replays, leases, directory, clock, turn_seconds)
+        self._facts, self._doorbell = facts, doorbell
 
     def takes(self, replay: Replay) -> bool:
-        return replay.webhook_id is not None
-
-    async def obstacle(self, replay: Replay) -> str | None:
-        state = await self._state(replay)
-        if state is None or state.deleted:
-            return "the webhook was deleted"
-        return None if state.is_active else "the webhook was switched off"
+        return replay.webhook_id is not None and replay.kind == "replay"
 
     async def waiting(self, replay: Replay) -> int:
         return await self._replays.waiting(replay.id)
 
     async def step(self, replay: Replay, found: Sequence[Recorded], position: int) -> None:
-        state = await self._state(replay)
+        state = await self.state(replay)
         if state is None or state.endpoint is None:
             return
         matchers = [Matcher(state, replay.types)]
@@ -176,9 +195,6 @@ class WebhookReplayer(Replayer):
         moved = await self._replays.advance(replay.id, replay.position, position, len(deliveries), deliveries)
         if moved and deliveries:
             self._doorbell.ring(state.shard)
-
-    async def _state(self, replay: Replay) -> State | None:
-        return None if replay.webhook_id is None else await self._directory.current(replay.webhook_id)
 
     def _delivery(self, replay: Replay, recorded: Recorded, state: State) -> Delivery:
         now = self._clock.now()

@@ -14,8 +14,8 @@ from executor.ports.deliveries import Delivery
 class Replay(Struct, frozen=True, kw_only=True):
     """A job: the events from `first` through `last` that match, to a webhook, or, where that is null, to its channel.
 
-    `types` are patterns, none for all. `position` is through where it has come, `first` - 1 at the beginning;
-    `processed` counts the events that matched up to there. `status` is pending, running, completed, cancelled or
+    `kind` is replay, or what a recovery makes due again: failed, or undelivered. `types` are patterns, none for all.
+    `position` is through where it has come, `first` - 1 at the beginning; `processed` counts the events that matched up to there. `status` is pending, running, completed, cancelled or
     failed; once it has ended, `completed_at` says when.
     """
 
@@ -27,6 +27,7 @@ class Replay(Struct, frozen=True, kw_only=True):
     types: tuple[str, ...] = ()
     workflow_id: str | None = None
     execution_id: str | None = None
+    kind: str = "replay"
     status: str = "pending"
     position: int
     processed: int = 0
@@ -70,6 +71,11 @@ class Replays(Protocol):
         """Writes deliveries and moves the replay from `since` to `position`, with `processed` events more, in one
         transaction; it is running from then on. False, and nothing is written, where it has ended or is not at
         `since`: another process does it."""
+
+    async def recover(self, id: str, since: int, position: int, deliveries: Sequence[Delivery]) -> int:
+        """As `advance`; but of deliveries that are there, those that were given up or cancelled are due again, with
+        all attempts of their policy before them, and the others are left alone. Answers how many are due that were
+        not, which counts as processed; 0 also where the job has ended or is not at `since`."""
 
     async def end(self, id: str, status: str, now: Instant, error: str | None = None) -> bool:
         """Ends a replay and cancels what waits of its deliveries, which so were not processed, in one transaction.

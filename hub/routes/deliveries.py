@@ -11,6 +11,7 @@ from executor.ports import DeliveryQuery
 from hub.envelope import Answer, Page
 from hub.operation import Call, NoBody, Resource
 from hub.queries import NoQuery, Paging, decode_cursor, encode_cursor
+from hub.replays import Recover
 from hub.times import TimeValue, time_of
 from webhooks.commands import Caller
 from webhooks.redelivery import Waiting, types_delivered
@@ -93,6 +94,14 @@ async def cancel(call: Call[CancelWaiting, NoQuery]) -> Answer:
     )
     cancelled = await call.hub.redeliveries.cancel(_caller(call), call.path["id"], wanted)
     return Answer(Cancelled(cancelled=cancelled), "Cancelled; what is being sent goes on")
+
+
+@RESOURCE.route("POST", "/webhooks/{id}/recover", needs="webhook.write", body=Recover, status=202)
+async def recover(call: Call[Recover, NoQuery]) -> Answer:
+    """Send again what a webhook did not get, as a job."""
+    commands, id = call.hub.replays, call.hub.clock.new_id()
+    job = await commands.recover(_caller(call), call.path["id"], call.body, id, call.now)
+    return Answer(await commands.view(job), "The recovery is on its way")
 
 
 @RESOURCE.route("GET", "/webhooks/{id}/stats", needs="webhook.read", query=StatsQuery)

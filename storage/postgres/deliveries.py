@@ -26,7 +26,7 @@ from executor.ports import (
 )
 from storage.attempts import answered, counted
 from storage.found import one_of, whole
-from storage.postgres.connection import Connection, Pool, arrays, numbered
+from storage.postgres.connection import Connection, Pool, arrays, changed, numbered
 from storage.postgres.values import back, columns
 from storage.rooms import Rooms
 from storage.rows import kinds
@@ -152,11 +152,14 @@ class PostgresDeliveries:
         return attempts
 
 
-async def add(connection: Connection, deliveries: Sequence[Delivery]) -> None:
-    """Those whose id exists are left alone."""
-    if deliveries:
-        rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
-        await connection.execute(_INSERT, *columns(rows, len(rows[0])))
+async def add(connection: Connection, deliveries: Sequence[Delivery], *, due_again: bool = False) -> int:
+    """Those whose id exists are left alone, or `due_again` where they were given up or cancelled. How many were
+    written."""
+    if not deliveries:
+        return 0
+    rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
+    insert = f"{_INSERT} {_DUE_AGAIN if due_again else 'DO NOTHING'}"
+    return changed(await connection.execute(insert, *columns(rows, len(rows[0]))))
 
 
 class Due:
@@ -263,8 +266,12 @@ def _types(struct: type[Delivery] | type[Attempt]) -> list[str]:
 
 _INSERT: Final = (
     f"INSERT INTO deliveries ({_COLUMNS}, due_at) SELECT * FROM unnest({arrays([*_types(Delivery), 'text'])}) "
-    "ON CONFLICT (id) DO NOTHING"
+    "ON CONFLICT (id)"
 )
+_DUE_AGAIN: Final = """DO UPDATE
+SET status = 'pending', forgiven = deliveries.attempt_count, next_attempt_at = excluded.next_attempt_at,
+    completed_at = NULL, lease_until = NULL, due_at = ''
+WHERE deliveries.status IN ('exhausted', 'cancelled')"""
 _INSERT_ATTEMPTS: Final = (
     f"INSERT INTO attempts ({_ATTEMPT_COLUMNS}) SELECT * FROM unnest({arrays(_types(Attempt))}) "
     "ON CONFLICT (delivery_id, attempt) DO NOTHING"

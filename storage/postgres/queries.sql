@@ -579,6 +579,9 @@ UPDATE replays SET status = 'running', position = $3, processed = processed + $4
 WHERE id = $1 AND position = $2 AND completed_at IS NULL
 RETURNING true;
 
+-- name: replay_count
+UPDATE replays SET processed = processed + $2 WHERE id = $1;
+
 -- name: replay_end
 -- What waits is cancelled with it, and so was not processed.
 UPDATE replays

@@ -58,6 +58,14 @@ class PostgresReplays:
                 await add(connection, deliveries)
             return bool(is_moved)
 
+    async def recover(self, id: str, since: int, position: int, deliveries: Sequence[Delivery]) -> int:
+        async with self._pool.transaction() as connection:
+            if not await connection.fetchval(_sql("replay_advance"), id, since, position, 0):
+                return 0
+            recovered = await add(connection, sorted(deliveries, key=lambda each: each.id), due_again=True)
+            await connection.execute(_sql("replay_count"), id, recovered)
+            return recovered
+
     async def end(self, id: str, status: str, now: Instant, error: str | None = None) -> bool:
         async with self._pool.transaction() as connection:
             is_ended = await connection.fetchval(_sql("replay_end"), id, status, now, error)

@@ -168,10 +168,12 @@ class SqliteDeliveries:
         return attempts
 
 
-def add(db: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
-    """Those whose id exists are left alone."""
+def add(
+    db: sqlite3.Connection, deliveries: Sequence[Delivery], on_conflict: str = "ON CONFLICT (id) DO NOTHING"
+) -> None:
+    """Those whose id exists are left alone, unless said."""
     rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
-    insert(db, f"deliveries({_COLUMNS}, due_at)", rows, "ON CONFLICT (id) DO NOTHING")
+    insert(db, f"deliveries({_COLUMNS}, due_at)", rows, on_conflict)
 
 
 class Due:

@@ -457,6 +457,9 @@ SELECT {columns} FROM replays WHERE completed_at IS NULL ORDER BY id;
 UPDATE replays SET status = 'running', position = ?, processed = processed + ?
 WHERE id = ? AND position = ? AND completed_at IS NULL;
 
+-- name: replay_count
+UPDATE replays SET processed = processed + ? WHERE id = ?;
+
 -- name: replay_end
 -- What waits is cancelled with it, and so was not processed.
 UPDATE replays

@@ -21,6 +21,10 @@ from storage.sqlite.writer import Writer
 _FIELDS: Final = Replay.__struct_fields__
 COLUMNS: Final = ", ".join(_FIELDS)
 _TYPES: Final = _FIELDS.index("types")
+_DUE_AGAIN: Final = """ON CONFLICT (id) DO UPDATE
+SET status = 'pending', forgiven = attempt_count, next_attempt_at = excluded.next_attempt_at, completed_at = NULL,
+    lease_until = NULL, due_at = ''
+WHERE status IN ('exhausted', 'cancelled')"""
 
 
 class SqliteReplays:
@@ -61,6 +65,18 @@ class SqliteReplays:
             if is_moved:
                 add(db, deliveries)
             return is_moved
+
+        return await self._writer.run(write)
+
+    async def recover(self, id: str, since: int, position: int, deliveries: Sequence[Delivery]) -> int:
+        def write(db: sqlite3.Connection) -> int:
+            if db.execute(queries()["replay_advance"], (position, 0, id, since)).rowcount == 0:
+                return 0
+            before = db.total_changes
+            add(db, deliveries, _DUE_AGAIN)
+            recovered = db.total_changes - before
+            db.execute(queries()["replay_count"], (recovered, id))
+            return recovered
 
         return await self._writer.run(write)
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 NOBODY = "01HQ0000000000000000000000"
 JOB = {
     *("id", "status", "target", "channel", "from", "to", "types", "workflow_id", "execution_id", "progress"),
-    *("error", "created_by", "created_at", "completed_at"),
+    *("error", "created_by", "created_at", "completed_at", "kind", "what"),
 }
 
 

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "PUT /webhooks/{id}": {"description": "d"},
     "POST /webhooks/{id}/rotate-secret": {},
     "POST /webhooks/{id}/cancel": {},
+    "POST /webhooks/{id}/recover": {"since": 1},
     "POST /agents": {"name": "n", "url": "http://127.0.0.1:2/"},
     "PUT /agents/{id}": {"description": "d"},
     "POST /templates": {"name": "n", "workflow_definition": WAITING},

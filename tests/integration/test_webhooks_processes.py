@@ -15,7 +15,7 @@ from aiohttp import web
 
 from executor.domain.errors import Unavailable
 from executor.ports import Store
-from hub.replays import ReplayCommands, ReplayTarget, StartReplay
+from hub.replays import Recover, ReplayCommands, ReplayTarget, StartReplay
 from tests.integration.forgetting import FORGETFUL
 from tests.integration.receiving import Arrived, Receiver, World, receiving, until, world
 from webhooks.assembly import Webhooks
@@ -66,6 +66,7 @@ class Mortal:
         ledgers = SimpleNamespace(
             deliveries=_Through(self, store.ledgers.deliveries),
             leases=_Through(self, store.ledgers.leases),
+            redelivery=_Through(self, store.ledgers.redelivery),
             replays=_Through(self, store.ledgers.replays),
         )
         return cast("Store", SimpleNamespace(log=store.log, reads=store.reads, ledgers=ledgers))
@@ -314,3 +315,76 @@ async def test_a_replay_goes_on_where_it_was_after_a_restart_and_in_another_proc
     arrived = [each.json["data"]["workflow"]["name"] for each in receiver.arrived]
     assert arrived == [*names[:3], *names[2:]], "what was being sent is sent again, and nothing else"
     assert receiver.arrived[2].id == receiver.arrived[3].id
+
+
+class _Dying:
+    """The ledger of jobs of a process that dies with its second step: it is written, and nobody hears of it."""
+
+    def __init__(self, inner: Any, life: Mortal) -> None:
+        self._inner, self._life = inner, life
+        self.steps, self.died = 0, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def recover(self, *arguments: Any) -> Any:
+        recovered = await self._inner.recover(*arguments)
+        self.steps += 1
+        if self.steps == 2:
+            self._life.is_dead = True
+            self.died.set()
+        return recovered
+
+
+async def test_a_recovery_goes_on_where_it_was_and_sends_nothing_that_had_arrived(
+    brief: World, receiver: Receiver
+) -> None:
+    acme = await brief.organization("acme")
+    once = {"max_attempts": 1}
+    created = await brief.register(acme, receiver.url, "workflow.created", retry_policy=once)
+    id, replays = created.state.id, brief.store.ledgers.replays
+    one, life = mortal(brief)
+    two = brief.fresh()
+    one.recoverer.most_waiting = two.recoverer.most_waiting = 1
+    first = [asyncio.create_task(one.run(is_alone=True))]
+    receiver.replies = [200, 500, 500, 500]
+    for name in ("arrived", "a", "b", "c"):
+        await brief.workflow(acme, name)
+
+    async def have_failed() -> bool:
+        return sorted(await brief.statuses(acme, id)) == ["exhausted"] * 3 + ["succeeded"]
+
+    await until(have_failed)
+    await one.commands.disable(acme, id)
+    for name in ("d", "e", "f"):
+        await brief.workflow(acme, name)
+    await one.commands.enable(acme, id)
+    dying = _Dying(one.recoverer._replays, life)
+    one.recoverer._replays = cast("Any", dying)
+    commands, clock = ReplayCommands(brief.store), brief.clock
+    job = await commands.recover(acme, id, Recover(since=0, what="undelivered"), clock.new_id(), clock.now())
+    await asyncio.wait_for(dying.died.wait(), 30)
+    await killed(life, first)
+    left = await replays.get(job.id)
+    assert left is not None
+    assert (left.status, left.processed) == ("running", 2)
+    second = [asyncio.create_task(two.run(is_alone=True))]
+    try:
+
+        async def is_completed() -> bool:
+            found = await replays.get(job.id)
+            return found is not None and found.status == "completed" and found.processed == 6
+
+        await until(is_completed)
+
+        async def have_arrived() -> bool:
+            return await brief.statuses(acme, id) == ["succeeded"] * 7
+
+        await until(have_arrived)
+    finally:
+        for task in second:
+            task.cancel()
+        await asyncio.wait(second)
+    names = [each.json["data"]["workflow"]["name"] for each in receiver.arrived]
+    assert names.count("arrived") == 1
+    assert set(names) == {"arrived", *"abcdef"}
