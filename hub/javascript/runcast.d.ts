@@ -596,6 +596,11 @@ export interface Webhooks {
   disable(webhookId: string, options?: Posting): Promise<Webhook>;
   /** A new secret, in this answer alone; the old one signs as well until the overlap is over. */
   rotateSecret(webhookId: string, options?: Posting & { secret?: string; overlapSeconds?: number }): Promise<Webhook>;
+  /** Sends what was failed or undelivered between two positions or times; the id of the job. */
+  recover(
+    webhookId: string,
+    options: Posting & { since: number | string | Date; until?: number | string | Date; what?: "failed" | "undelivered" },
+  ): Promise<string>;
   /** Cancels what waits; answers how many. */
   cancel(
     webhookId: string,

@@ -901,6 +901,11 @@ class Webhooks extends Resource {
     return discreet(await this._do(["webhooks", webhookId, "rotate-secret"], options), "secret");
   }
 
+  /** Sends what was `failed` or `undelivered` from `since` to `until`; the id of the job, for `events.getReplay`. */
+  async recover(webhookId, options) {
+    return (await this._do(["webhooks", webhookId, "recover"], options)).id;
+  }
+
   /** Cancels what waits, by `status`, `events`, `startTime`, `endTime`; answers how many. */
   async cancel(webhookId, options) {
     return (await this._do(["webhooks", webhookId, "cancel"], options)).cancelled;

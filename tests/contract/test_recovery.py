@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from executor.domain.values import plus
-from executor.ports import Deliveries, Redelivery, Replays, Store
-from tests.contract.notes import START
+from executor.ports import Deliveries, DeliveryQuery, Redelivery, Replays, Store
+from tests.contract.notes import ORG, START
 from tests.contract.test_deliveries import add, claim, delivery, ids, settled
 from tests.contract.test_replays import replay
 
@@ -45,7 +45,7 @@ async def test_what_has_not_arrived_is_due_and_what_has_or_waits_is_left_alone(
     await again.cancel(["D014"], START)
     wanted = [delivery(number, next_attempt_at=LATER) for number in range(11, 17)]
     assert await ledger.recover("R001", 10, 16, wanted) == 3
-    found = {id: (await deliveries.get(id) or pytest.fail())[0] for id in ids(wanted)}
+    found = {one.id: one for one in await deliveries.find(DeliveryQuery(organization_id=ORG))}
     assert [found[id].status for id in sorted(found)] == [
         *("succeeded", "pending", "in_flight", "pending", "pending", "pending"),
     ]

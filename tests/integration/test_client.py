@@ -122,6 +122,8 @@ async def test_the_life_of_a_webhook(runcast: WorkflowClient) -> None:
         assert rotated.secret not in (None, hook.secret)
         assert "whsec" not in repr(rotated)
         assert (await runcast.webhooks.stats(hook.id, period="1h"))["period"] == "1h"
+        job = await runcast.webhooks.recover(hook.id, since=1)
+        assert (await runcast.events.get_replay(job)).id == job
         assert not (await runcast.webhooks.disable(hook.id)).active
         with pytest.raises(Conflict):
             await runcast.webhooks.resend(delivery_id)

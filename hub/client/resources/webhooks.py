@@ -51,6 +51,15 @@ class Webhooks(Resource):
         body = given(secret=secret, overlap_seconds=overlap_seconds)
         return await self._ask(Webhook, "POST", _PATH, webhook_id, "rotate-secret", body=body)
 
+    async def recover(
+        self, webhook_id: str, *, since: int | str, until: int | str | None = None, what: str = "failed"
+    ) -> str:
+        """Sends what was `failed` or `undelivered` between two positions or times; the id of the job, which
+        `events.get_replay` shows."""
+        body = given(since=since, until=until, what=what)
+        envelope = await self._http.send("POST", _PATH, webhook_id, "recover", body=body)
+        return str(msgspec.json.decode(envelope.data)["id"])
+
     async def cancel(self, webhook_id: str, **which: Any) -> int:
         """Cancels what waits, by `status`, `events`, `start_time`, `end_time`; answers how many."""
         envelope = await self._http.send("POST", _PATH, webhook_id, "cancel", body=which)
