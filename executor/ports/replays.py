@@ -15,8 +15,8 @@ class Replay(Struct, frozen=True, kw_only=True):
     """A job: the events from `first` through `last` that match, to a webhook, or, where that is null, to its channel.
 
     `kind` is replay, or what a recovery makes due again: failed, or undelivered. `types` are patterns, none for all.
-    `position` is through where it has come, `first` - 1 at the beginning; `processed` counts the events that matched up
-    to there. `status` is pending, running, completed, cancelled or
+    `position` is through where it has come, `first` - 1 at the beginning; `processed` counts the events that matched
+    up to there. `status` is pending, running, completed, cancelled or
     failed; once it has ended, `completed_at` says when.
     """
 

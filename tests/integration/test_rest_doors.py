@@ -36,6 +36,7 @@ def path_of(operation: Operation, value: str = NOTHING) -> str:
 
 
 BODIES = {
+    "POST /webhooks/{id}/recover": {"since": 1},
     "POST /executions/{id}/priority": {"priority": 5},
     "POST /executions/{id}/signal": {"key": "x"},
     "POST /tasks/{id}/heartbeat": {"worker_id": "w"},
