@@ -318,7 +318,7 @@ async def test_a_replay_goes_on_where_it_was_after_a_restart_and_in_another_proc
 
 
 class _Dying:
-    """The ledger of jobs of a process that dies with the second step that found something: that is written, and nobody
+    """The ledger of jobs of a process that dies with the second step that found something: it is written, and nobody
     hears of it."""
 
     def __init__(self, inner: Any, life: Mortal) -> None:
