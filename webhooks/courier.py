@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from executor.domain.errors import Unavailable
@@ -74,8 +75,18 @@ class Courier:
         return 0 if self._is_closed else self._lanes.room(time.monotonic())
 
     def limits(self, of: Limits) -> Limits:
-        """What a claim may take now of each endpoint, by what it wants and how it does."""
-        return self._lanes.limits(of, time.monotonic())
+        """What a claim may take now of each endpoint, by what it wants and how it does. What was answered and is not
+        settled yet is under way for the ledger, and no more for the endpoint."""
+        unsettled = Counter(settled.webhook_id for settled in self._made.values())
+        limited = self._lanes.limits(of, time.monotonic())
+
+        def with_unsettled(webhook_id: str) -> EndpointLimits | None:
+            wanted = limited(webhook_id)
+            if wanted is None or webhook_id not in unsettled:
+                return wanted
+            return wanted._replace(max_in_flight=wanted.max_in_flight + unsettled[webhook_id])
+
+        return with_unsettled
 
     async def dispatch(self, claimed: Sequence[Delivery]) -> None:
         """Starts an attempt of each. Raises `Unavailable`; then they wait for the end of their lease."""
@@ -171,6 +182,7 @@ class Courier:
             return
         self._learn(delivery, made)
         self._made[_held(delivery)] = made.settled
+        self._doorbell.hear(delivery.shard)
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle(), name="delivery attempts")
 

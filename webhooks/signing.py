@@ -52,6 +52,7 @@ def public_key(secret: str) -> str:
     return WHPK + _base64(key.public_key().public_bytes_raw())
 
 
+@lru_cache(_MOST_LOADED)
 def key_of(secret: str) -> bytes:
     """The shared key of Standard Webhooks: the base64 after `whsec_`, else the text's UTF-8."""
     decoded = _decoded(secret, WHSEC)

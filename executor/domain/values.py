@@ -25,6 +25,7 @@ DEEPEST = 100
 """How deep JSON may be nested: what walks it by recursion, here and in libraries, must come back from it."""
 
 _ULID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID_PAIRS = tuple(high + low for high in _ULID_ALPHABET for low in _ULID_ALPHABET)
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -74,8 +75,7 @@ def derived_id(base: str, *parts: str) -> str:
     """A ULID with the time of the ULID `base`, fixed by base and parts: doing a thing twice names it once."""
     digest = hashlib.sha256("\0".join((base, *parts)).encode()).digest()
     number = int.from_bytes(digest[:10])
-    chance = "".join(_ULID_ALPHABET[(number >> shift) & 31] for shift in range(75, -1, -5))
-    return base[:10] + chance
+    return base[:10] + "".join([_ULID_PAIRS[number >> shift & 1023] for shift in range(70, -1, -10)])
 
 
 class WorkflowStatus(StrEnum):
