@@ -64,8 +64,8 @@ async def reasons(hub: World, acme: Caller, id: str) -> tuple[bool, str | None]:
 
 async def test_five_days_of_failures_switch_it_off_once(hub: World) -> None:
     acme = await hub.organization("acme")
-    bad = (await hub.register(acme, "http://127.0.0.1:1/")).state
-    good = (await hub.register(acme, "http://127.0.0.1:1/")).state
+    bad = (await hub.register(acme, "http://127.0.0.1:2/")).state
+    good = (await hub.register(acme, "http://127.0.0.1:2/")).state
     now = hub.clock.now()
     since = plus(now, -5 * DAY - 60)
     await failed(hub, bad, since, plus(now, -3 * DAY), now)
@@ -91,7 +91,7 @@ async def test_five_days_of_failures_switch_it_off_once(hub: World) -> None:
 
 async def test_one_that_was_tried_once_and_never_again_stays_on(hub: World) -> None:
     acme = await hub.organization("acme")
-    state = (await hub.register(acme, "http://127.0.0.1:1/")).state
+    state = (await hub.register(acme, "http://127.0.0.1:2/")).state
     await failed(hub, state, plus(hub.clock.now(), -30 * DAY))
     await sweep(hub).once()
     assert await reasons(hub, acme, state.id) == (True, None)
@@ -99,7 +99,7 @@ async def test_one_that_was_tried_once_and_never_again_stays_on(hub: World) -> N
 
 async def test_one_that_was_deleted_meanwhile_is_left_alone(hub: World) -> None:
     acme = await hub.organization("acme")
-    state = (await hub.register(acme, "http://127.0.0.1:1/")).state
+    state = (await hub.register(acme, "http://127.0.0.1:2/")).state
     now = hub.clock.now()
     await failed(hub, state, plus(now, -6 * DAY), now)
     await hub.webhooks.commands.delete(acme, state.id)
