@@ -26,6 +26,7 @@ from executor.workflows import creation_of
 from hub.auth.principal import Principal
 from hub.queue import ahead_of
 from hub.services import Services
+from webhooks.callbacks import Callback
 
 _ATTEMPTS = 10
 
@@ -42,9 +43,10 @@ async def execute(
     tags: tuple[str, ...],
     project_id: str | None,
     auto_start: bool = True,
-) -> State:
-    """A new run of a workflow as it is now; without `auto_start` it waits until somebody starts it. Raises `Invalid`
-    for its parameters, `ResourceConflict` for the workflow's status."""
+    callback_url: str | None = None,
+) -> tuple[State, Callback | None]:
+    """A new run of a workflow as it is now, with the webhook that hears how it ends; without `auto_start` it waits
+    until somebody starts it. Raises `Invalid` for its parameters, `ResourceConflict` for the workflow's status."""
     for _ in range(_ATTEMPTS):
         known, version = await hub.store.log.load(f"workflow:{workflow_id}")
         creation = await creation_of(
@@ -59,6 +61,11 @@ async def execute(
             triggered_by=principal.actor,
             is_held=not auto_start,
         )
+        callback = None
+        if callback_url is not None:
+            callback = await hub.callbacks.of(principal.organization_id, callback_url)
+            creation = creation._replace(callback_id=callback.webhook_id)
+        new = () if callback is None or callback.creation is None else (callback.creation,)
         guard = _unchanged(workflow_id, known, version, principal.organization_id)
         id = hub.clock.new_id()
         with contextlib.suppress(Conflict):
@@ -71,10 +78,9 @@ async def execute(
                 workflow_id=workflow_id,
                 execution_id=id,
                 metadata=metadata,
-                guards=(guard,),
+                guards=(guard, *new),
             )
-            state: State = done.state
-            return state
+            return done.state, callback
     raise Unavailable("the workflow is changing too fast; try again")
 
 

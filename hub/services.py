@@ -26,6 +26,7 @@ from hub.socket.endpoint import Sockets
 from hub.sse import Streams
 from hub.tasks.claims import Claims
 from hub.tasks.commands import TaskCommands
+from webhooks.callbacks import Callbacks
 from webhooks.commands import Commands
 from webhooks.redelivery import Redeliveries
 
@@ -51,6 +52,7 @@ class Services:
     streams: Streams
     webhooks: Commands
     redeliveries: Redeliveries
+    callbacks: Callbacks
     agents: AgentCommands
     schedules: ScheduleCommands
     tasks: TaskCommands

@@ -171,6 +171,7 @@ async def opened(
             streams=streams,
             webhooks=webhooks.commands,
             redeliveries=webhooks.redeliveries,
+            callbacks=webhooks.callbacks,
             agents=AgentCommands(store.log, sealer, egress, clock),
             schedules=ScheduleCommands(store, sealer, clock, running.firing),
             tasks=tasks,

@@ -8,6 +8,7 @@ from executor.egress import Egress
 from executor.ports import Clock, Store
 from executor.sealing import Sealer
 from webhooks.body import decoded
+from webhooks.callbacks import Callbacks
 from webhooks.commands import Commands
 from webhooks.courier import LEASE_SECONDS, Courier
 from webhooks.deliver import Attempts
@@ -64,6 +65,7 @@ class Webhooks:
         self._deliveries, self._clock, self._directory = deliveries, clock, directory
         self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)
         self.commands = Commands(store.log, deliveries, sealer, egress, clock, doorbell)
+        self.callbacks = Callbacks(store.log, sealer, egress, clock)
         self.redeliveries = Redeliveries(store.log, deliveries, store.ledgers.redelivery, clock, doorbell)
         self.fanout = Fanout(store.log, deliveries, facts, doorbell, clock)
         self.replayer = WebhookReplayer(

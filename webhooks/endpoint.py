@@ -43,6 +43,9 @@ MOST_RETIRED: Final = 5
 _PUBLIC_NAMES = {"sealed_secret": "secret", "sealed_headers": "headers"}
 
 
+ENDS: Final = frozenset({"execution.completed", "execution.failed", "execution.cancelled", "execution.terminated"})
+"""What the webhook of a run is for."""
+
 STREAMS: Final = "webhook:"
 """How the names of the endpoints' streams begin."""
 
@@ -97,6 +100,7 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
     public_key: str | UnsetType | None = UNSET
     rate_limit_per_second: float | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
+    is_callback: bool | UnsetType = UNSET
 
     def given(self) -> dict[str, Any]:
         fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
@@ -135,6 +139,8 @@ def _fold(state: State, event: Event, stamp: Stamp) -> State:
                 id=stamp.id,
                 organization_id=stamp.organization_id,
                 endpoint=endpoint,
+                deleted=False,
+                disabled_reason=None,
                 created_by=stamp.actor.rpartition(":")[2],
                 created_at=stamp.time,
             )

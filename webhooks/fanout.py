@@ -195,6 +195,10 @@ async def wanting(matchers: Iterable[Matcher], recorded: Recorded, facts: Facts)
         return []
     subject = _about(recorded, facts)
     wanting = [] if subject is None else [m for m in wanting if m.webhook_id != subject]
+    if any(m.is_callback for m in wanting):
+        header = await facts.header(recorded.execution_id)
+        callback = header.created.callback_id if header else None
+        wanting = [m for m in wanting if not m.is_callback or m.webhook_id == callback]
     if any(m.has_priorities for m in wanting):
         event = facts.event(recorded)
         wanting = [m for m in wanting if m.wants_event(event)]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from executor.domain.events import CATALOGUE, Event
 from executor.expressions import ExpressionError, is_true
-from webhooks.endpoint import State
+from webhooks.endpoint import ENDS, State
 
 CONDITION_VARIABLES: Final = ("event", "data")
 """What a filter's condition sees: those two fields of the request's body."""
@@ -40,7 +40,9 @@ class Matcher:
         self.webhook_id = state.id
         self.shard = state.shard
         filters = state.endpoint.filters
-        self._types = types_of(state.endpoint.events if patterns is None else patterns)
+        self.is_callback = state.endpoint.is_callback
+        types = types_of(state.endpoint.events if patterns is None else patterns)
+        self._types = types & ENDS if self.is_callback else types
         self._workflows = frozenset(filters.workflow_ids)
         self._projects = frozenset(filters.project_ids)
         self._priorities = frozenset(filters.priority_levels)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from executor.domain.definition import Definition
 from executor.domain.errors import Code, Invalid, Problem
@@ -41,6 +41,14 @@ class ExecuteWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tags: Tags = ()
     project_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     auto_start: bool = True
+    webhook_callback_url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+
+
+class CallbackView(Struct, frozen=True, kw_only=True):
+    """The webhook that hears how the run ends; its secret only in the answer that makes it."""
+
+    webhook_id: str
+    secret: str | UnsetType = UNSET
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -55,6 +63,7 @@ class Started(Struct, frozen=True, kw_only=True):
     created_at: Instant
     estimated_duration: float | None
     queue_position: int | None
+    callback: CallbackView | UnsetType = UNSET
 
 
 class ListExecutions(Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +106,7 @@ async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
         said = "auto_start: an execution with 'scheduled_at' starts by itself; leave one of them out"
         raise Invalid([Problem(Code.VALIDATION_ERROR, said, "auto_start")])
     row = await workflow_row(call.hub.store.reads, call.path["id"], call.organization_id)
-    state = await execute(
+    state, callback = await execute(
         call.hub,
         call.principal,
         row.id,
@@ -108,6 +117,7 @@ async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
         tags=body.tags,
         project_id=body.project_id,
         auto_start=body.auto_start,
+        callback_url=body.webhook_callback_url,
     )
     run = state.run
     started = Started(
@@ -120,6 +130,9 @@ async def start(call: Call[ExecuteWorkflow, NoQuery]) -> Answer:
         created_at=run.created_at,
         estimated_duration=await estimated_duration(call.hub.store.reads, run.workflow_id),
         queue_position=await queue_position(call.hub, state),
+        callback=UNSET
+        if callback is None
+        else CallbackView(webhook_id=callback.webhook_id, secret=callback.secret or UNSET),
     )
     return Answer(started, "Workflow execution started")
 

@@ -27,7 +27,8 @@ class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
     """The immutable header of a run: whatever comes later needs only this and the later event.
 
     One that is pending without `scheduled_at` waits to be started. `triggered_by` says what caused it, as an actor:
-    `api_key:ULID`, `schedule:ULID`; null in what was created before that was kept."""
+    `api_key:ULID`, `schedule:ULID`; null in what was created before that was kept.
+    `callback_id` is the webhook that hears how it ends, beside those that ask for it."""
 
     type: ClassVar[str] = "execution.created"
     workflow_id: str
@@ -41,6 +42,7 @@ class ExecutionCreated(ExecutionFacts, frozen=True, kw_only=True):
     created_by: str
     triggered_by: str | None = None
     parent: Parent | None = None
+    callback_id: str | None = None
 
 
 class ExecutionStarted(ExecutionFacts, frozen=True, kw_only=True):

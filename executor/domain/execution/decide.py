@@ -38,6 +38,7 @@ class Creation(NamedTuple):
     triggered_by: str | None = None
     parent: Parent | None = None
     is_held: bool = False
+    callback_id: str | None = None
 
 
 def decide_create(state: State, creation: Creation, now: Instant) -> list[Event]:
