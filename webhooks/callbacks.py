@@ -21,8 +21,8 @@ FIELD: Final = "webhook_callback_url"
 
 
 class Callback(NamedTuple):
-    """The endpoint of a URL. Where there was none: what creates it, to append with the run, and its secret in clear, to
-    show once."""
+    """The endpoint of a URL. Where there was none: what creates it, to append with the run, and its secret in clear,
+    to show once."""
 
     webhook_id: str
     creation: StreamAppend | None = None
