@@ -13,9 +13,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from executor.domain.errors import Unavailable
-from executor.domain.values import plus
+from executor.domain.values import moment, plus
 from executor.ports import Clock, Deliveries, Delivery, EndpointLimits, Settled
 from webhooks.deliver import DELETED, Attempts, Made
 from webhooks.directory import Directory
@@ -58,10 +59,11 @@ class Courier:
         self._doorbell, self._clock, self._meter = doorbell, clock, meter
         self._lanes = lanes
         self.lease_seconds = lease_seconds
-        self._renewed = 0.0
+        self._renewed = self._renewed_at = 0.0
         self._renewing = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
         self._under_way: dict[Held, Delivery] = {}
+        self._held_until: dict[Held, float] = {}
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
         self._made: dict[Held, Settled] = {}
         self._settling: asyncio.Task[None] | None = None
@@ -88,14 +90,16 @@ class Courier:
 
         return with_unsettled
 
-    async def dispatch(self, claimed: Sequence[Delivery]) -> None:
-        """Starts an attempt of each. Raises `Unavailable`; then they wait for the end of their lease."""
+    async def dispatch(self, claimed: Sequence[Delivery], since: float) -> None:
+        """Starts an attempt of each; `since`, by the monotonic clock, their leases began or later. Raises
+        `Unavailable`; then they wait for the end of their lease."""
         states = await self._directory.all_current({delivery.webhook_id for delivery in claimed})
         await self._facts.load([delivery.position for delivery in claimed if delivery.position is not None])
         now = time.monotonic()
         for delivery in claimed:
             self._lanes.began(delivery.webhook_id, delivery.id, now)
             self._under_way[_held(delivery)] = delivery
+            self._held_until[_held(delivery)] = since + self.lease_seconds
             task = asyncio.create_task(self._carry(delivery, states.get(delivery.webhook_id)))
             self._tasks[task] = delivery
             task.add_done_callback(self._tasks.pop)
@@ -122,10 +126,11 @@ class Courier:
             await self._attempts.close()
 
     async def renew_if_late(self) -> None:
-        """To be called before a claim: where this process was away, its own deliveries would look like lost ones.
-        Raises `Unavailable`."""
+        """To be called before a claim: where this process was away, or the clock was set, its own deliveries would
+        look like lost ones. Raises `Unavailable`."""
         async with self._renewing:
-            if time.monotonic() - self._renewed > self.lease_seconds / 2:
+            away = time.monotonic() - self._renewed
+            if max(away, abs(self._seconds_of_day() - self._renewed_at - away)) > self.lease_seconds / 2:
                 await self._renew()
 
     async def _keep(self) -> None:
@@ -138,10 +143,20 @@ class Courier:
                 log.warning("the leases of %d deliveries are not prolonged: %s", len(self._under_way), error)
 
     async def _renew(self) -> None:
-        now = time.monotonic()
-        lease_until = plus(self._clock.now(), self.lease_seconds)
-        await self._deliveries.renew(list(self._under_way.values()), lease_until)
-        self._renewed = now
+        """A lease that ran out before this was done may be another's: it counts as lost."""
+        began, now, held = time.monotonic(), self._clock.now(), dict(self._under_way)
+        lease_until = plus(now, self.lease_seconds)
+        await self._deliveries.renew(list(held.values()), lease_until)
+        for one in held:
+            if self._is_held(one):
+                self._held_until[one] = began + self.lease_seconds
+        self._renewed, self._renewed_at = began, moment(now).timestamp()
+
+    def _seconds_of_day(self) -> float:
+        return moment(self._clock.now()).timestamp()
+
+    def _is_held(self, held: Held) -> bool:
+        return time.monotonic() < self._held_until.get(held, 0.0)
 
     async def _give_back(self) -> None:
         left = [*self._tasks, *([self._settling] if self._settling is not None else [])]
@@ -170,7 +185,8 @@ class Courier:
 
     async def _carry(self, delivery: Delivery, state: State | None) -> None:
         try:
-            made = None if state is None else await self._attempts.make(delivery, state)
+            is_held = partial(self._is_held, _held(delivery))
+            made = None if state is None else await self._attempts.make(delivery, state, is_held)
         except Unavailable as error:
             log.warning("delivery %s waits for the end of its lease: %s", delivery.id, error)
             made = None
@@ -207,6 +223,7 @@ class Courier:
     def _ended(self, held: Iterable[Held]) -> None:
         ended = [delivery for one in held if (delivery := self._under_way.pop(one, None)) is not None]
         for delivery in ended:
+            self._held_until.pop(_held(delivery), None)
             self._lanes.withdrawn(delivery.webhook_id, delivery.id)
         for shard in {delivery.shard for delivery in ended}:
             self._doorbell.hear(shard)

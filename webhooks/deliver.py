@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -72,14 +73,19 @@ class Attempts:
     async def close(self) -> None:
         await self._tokens.close()
 
-    async def make(self, claimed: Delivery, state: State) -> Made | None:
+    async def make(self, claimed: Delivery, state: State, is_held: Callable[[], bool]) -> Made | None:
         """Sends once to the endpoint as it is now; null where it is gone or off, and the delivery was cancelled
-        instead. Raises only `Unavailable`, of the store."""
+        instead, and where nothing was sent because the delivery is not held any more. Raises only `Unavailable`, of
+        the store."""
         if state.endpoint is None or not state.is_active:
             await self._deliveries.cancel_waiting(claimed.webhook_id, self._clock.now())
             return None
-        sending = _Sending(self._clock.now())
-        outcome = await self._outcome(claimed, state, state.endpoint, sending)
+        sending = _Sending(self._clock.now(), is_held)
+        try:
+            outcome = await self._outcome(claimed, state, state.endpoint, sending)
+        except Lapsed:
+            log.info("delivery %s is another's by now; attempt %d is not made", claimed.id, claimed.attempt_count)
+            return None
         jitter = random.uniform(-1, 1)  # noqa: S311  (spreads retries; nobody gains by guessing it)
         now = self._clock.now()
         judgement = judge(state.endpoint.retry_policy, claimed, outcome, now, jitter)
@@ -89,7 +95,7 @@ class Attempts:
     async def _outcome(self, claimed: Delivery, state: State, target: Endpoint, sending: _Sending) -> Outcome:
         try:
             return await self._send(claimed, state, target, sending)
-        except Unavailable:
+        except (Unavailable, Lapsed):
             raise
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (DELETED,):
@@ -123,6 +129,8 @@ class Attempts:
             secrets=opened.secrets,
             replay_id=claimed.replay_id,
         )
+        if not sending.is_held():
+            raise Lapsed
         secret = opened.headers | token
         sending.headers = signed | dict.fromkeys(secret, REDACTED)
         reply = await self._egress.send(
@@ -206,6 +214,10 @@ class Attempts:
         )
 
 
+class Lapsed(Exception):
+    """The lease ran out before anything was sent: this process was away, and another may be sending it."""
+
+
 class Made(NamedTuple):
     """What is to be settled of an attempt; for how many seconds the receiver asks to be left alone; and the time of
     the event, for what is live."""
@@ -218,8 +230,9 @@ class Made(NamedTuple):
 class _Sending:
     """One request on its way, and the outcome that comes of it."""
 
-    def __init__(self, started_at: Instant) -> None:
+    def __init__(self, started_at: Instant, is_held: Callable[[], bool]) -> None:
         self.started_at = started_at
+        self.is_held = is_held
         self.headers: dict[str, str] | None = None
         self.event_time: Instant | None = None
         self._started = time.monotonic()

@@ -7,6 +7,7 @@ once are harmless.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ class Pump:
         room = min(self._courier.room, _MOST_CLAIMED)
         if room <= 0 or not limits.endpoints:
             return _Taken(0)
-        now = self._clock.now()
+        now, since = self._clock.now(), time.monotonic()
         claimed = await self._deliveries.claim(
             shard,
             self._courier.limits(limits.endpoints.get),
@@ -82,7 +83,7 @@ class Pump:
             through=limits.position,
         )
         if claimed.deliveries:
-            await self._courier.dispatch(claimed.deliveries)
+            await self._courier.dispatch(claimed.deliveries, since)
         return _Taken(len(claimed.deliveries), claimed.again_at)
 
     async def _pause(
