@@ -58,6 +58,7 @@ class Webhooks:
             clock,
             self.meter,
             self.lanes,
+            is_shared=store.is_shared,
             lease_seconds=lease_seconds,
         )
         self._sweep = Sweep(store.log, deliveries, directory, clock, lease_seconds)

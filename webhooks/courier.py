@@ -52,12 +52,15 @@ class Courier:
         clock: Clock,
         meter: DeliveryMeter,
         lanes: Lanes,
+        *,
+        is_shared: bool,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
+        """`is_shared`: other processes claim from the same ledger."""
         self._attempts, self._deliveries = attempts, deliveries
         self._directory, self._facts = directory, facts
         self._doorbell, self._clock, self._meter = doorbell, clock, meter
-        self._lanes = lanes
+        self._lanes, self._is_shared = lanes, is_shared
         self.lease_seconds = lease_seconds
         self._renewed = self._renewed_at = 0.0
         self._renewing = asyncio.Lock()
@@ -77,10 +80,14 @@ class Courier:
         return 0 if self._is_closed else self._lanes.room(time.monotonic())
 
     def limits(self, of: Limits) -> Limits:
-        """What a claim may take now of each endpoint, by what it wants and how it does. What was answered and is not
-        settled yet is under way for the ledger, and no more for the endpoint."""
-        unsettled = Counter(settled.webhook_id for settled in self._made.values())
+        """What a claim may take now of each endpoint, by what it wants and how it does.
+
+        What was answered and is not settled yet is under way for the ledger, and no more for the endpoint. Where others
+        claim too it stays so: it may be settled while the ledger counts."""
         limited = self._lanes.limits(of, time.monotonic())
+        if self._is_shared:
+            return limited
+        unsettled = Counter(settled.webhook_id for settled in self._made.values())
 
         def with_unsettled(webhook_id: str) -> EndpointLimits | None:
             wanted = limited(webhook_id)
