@@ -82,8 +82,8 @@ class Courier:
     def limits(self, of: Limits) -> Limits:
         """What a claim may take now of each endpoint, by what it wants and how it does.
 
-        What was answered and is not settled yet is under way for the ledger, and no more for the endpoint. Where others
-        claim too it stays so: it may be settled while the ledger counts."""
+        What was answered and is not settled yet is under way for the ledger, and no more for the endpoint. Where
+        others claim too it stays so: it may be settled while the ledger counts."""
         limited = self._lanes.limits(of, time.monotonic())
         if self._is_shared:
             return limited

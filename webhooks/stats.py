@@ -17,8 +17,11 @@ Period = Literal["1h", "24h", "7d"]
 SECONDS: Final[Mapping[Period, float]] = {"1h": 3600.0, "24h": 86_400.0, "7d": 604_800.0}
 MOST_COUNTED: Final = 100_000
 """Waiting deliveries beyond this are not counted."""
-FAILING_SECONDS: Final = 5 * 86_400.0
+DAY_SECONDS: Final = 86_400.0
+FAILING_DAYS: Final = 5
 """So long may every attempt fail before an endpoint is switched off."""
+HOUR: Final = len("2026-01-31T12")
+"""What of an instant names its hour."""
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -59,7 +62,7 @@ class StatsView(Struct, frozen=True, kw_only=True):
 
 def since_hour(period: Period, now: Instant) -> str:
     """The hour in which a period began: attempts are counted by the hour."""
-    return plus(now, -SECONDS[period])[:13]
+    return plus(now, -SECONDS[period])[:HOUR]
 
 
 def stats(
@@ -94,7 +97,7 @@ def stats(
         last_success_at=health.last_success_at,
         last_failure_at=health.last_failure_at,
         failing_since=since,
-        disables_at=plus(since, FAILING_SECONDS) if since is not None and state.is_active else None,
+        disables_at=plus(since, FAILING_DAYS * DAY_SECONDS) if since is not None and state.is_active else None,
     )
 
 

@@ -1,4 +1,5 @@
-"""What has to be looked at now and then: endpoints that have failed for days, and leases that no clock explains.
+"""What has to be looked at now and then: endpoints that have failed for days, leases that no clock explains, counts that
+nobody asks for any more.
 
 Any number of processes may sweep: what each does twice changes nothing.
 """
@@ -16,9 +17,10 @@ from executor.handle import handle
 from executor.ports import Clock, Deliveries, EndpointState, EventLog, Metadata
 from webhooks import endpoint
 from webhooks.directory import Directory
+from webhooks.stats import DAY_SECONDS, FAILING_DAYS, HOUR
 
-FAILING_DAYS: Final = 5
-_DAY_SECONDS: Final = 86_400.0
+_KEPT_DAYS: Final = 8
+"""For which attempts stay counted by the hour: the longest period that is shown, and the hours that it cuts."""
 _SWEEP_SECONDS: Final = 60.0
 _LEASES: Final = 10
 """So many lives of a lease ahead of now, none was ever given: the clock has stepped back since."""
@@ -33,6 +35,7 @@ class Sweep:
     ) -> None:
         self._log, self._deliveries, self._directory, self._clock = log, deliveries, directory, clock
         self._lease_seconds = lease_seconds
+        self._counted_since = ""
 
     async def run(self) -> None:
         """Goes on until it is cancelled; a store that is away only delays it."""
@@ -48,9 +51,13 @@ class Sweep:
     async def once(self) -> None:
         now = self._clock.now()
         await self._deliveries.release_stray(now, plus(now, _LEASES * self._lease_seconds))
-        for state in await self._deliveries.failing(plus(now, -FAILING_DAYS * _DAY_SECONDS)):
+        for state in await self._deliveries.failing(plus(now, -FAILING_DAYS * DAY_SECONDS)):
             if has_failed_for_days(state):
                 await self._disable(state)
+        oldest = plus(now, -_KEPT_DAYS * DAY_SECONDS)[:HOUR]
+        if oldest != self._counted_since:
+            await self._deliveries.sweep_counts(oldest)
+            self._counted_since = oldest
 
     async def _disable(self, failed: EndpointState) -> None:
         """Switches an endpoint off, and says so in the log, which is cast to everybody who watches."""
@@ -75,9 +82,7 @@ def has_failed_for_days(state: EndpointState) -> bool:
     never again has not failed for days."""
     if state.failing_since is None or state.last_failure_at is None:
         return False
-    return (
-        moment(state.last_failure_at) - moment(state.failing_since)
-    ).total_seconds() >= FAILING_DAYS * _DAY_SECONDS
+    return (moment(state.last_failure_at) - moment(state.failing_since)).total_seconds() >= FAILING_DAYS * DAY_SECONDS
 
 
 def reason(failed: EndpointState) -> str:

@@ -69,7 +69,8 @@ class Mortal:
             redelivery=_Through(self, store.ledgers.redelivery),
             replays=_Through(self, store.ledgers.replays),
         )
-        return cast("Store", SimpleNamespace(log=store.log, reads=store.reads, ledgers=ledgers))
+        parts = {"log": store.log, "reads": store.reads, "ledgers": ledgers, "is_shared": store.is_shared}
+        return cast("Store", SimpleNamespace(**parts))
 
     async def pass_(self) -> None:
         if not self.goes_on.is_set():
