@@ -1,5 +1,5 @@
-"""What has to be looked at now and then: endpoints that have failed for days, leases that no clock explains, counts that
-nobody asks for any more.
+"""What has to be looked at now and then: endpoints that have failed for days, leases that no clock explains, counts
+that nobody asks for any more.
 
 Any number of processes may sweep: what each does twice changes nothing.
 """

@@ -53,7 +53,8 @@ class LateClaims:
 
     def store(self, store: Store) -> Store:
         ledgers = cast("Any", store.ledgers)._replace(deliveries=self)
-        return cast("Store", SimpleNamespace(log=store.log, reads=store.reads, ledgers=ledgers))
+        parts = {"log": store.log, "reads": store.reads, "ledgers": ledgers, "is_shared": store.is_shared}
+        return cast("Store", SimpleNamespace(**parts))
 
 
 @pytest.fixture
