@@ -24,6 +24,8 @@ _AT_MOST_UNDER_WAY_SECONDS = 5.0
 """From a request to its attempt in the ledger, with time to spare: it times out after one."""
 _LATE_SECONDS = 0.5
 """What lay in a socket already is seen so much later, where the test has much to do."""
+_NOTICED_SECONDS = 1.0
+"""By when a worker in another process knows that a webhook was deleted."""
 _STALE_SECONDS = 1.0
 """In which a process that was paused says what it was about to say, without having looked at the time."""
 
@@ -152,7 +154,7 @@ class Hooks:
             assert one.ended <= other.began, "never two at once"
 
     async def _nothing_came_after_the_deletion(self, client: Client) -> None:
-        late = [each for each in self.receiver.of(DELETED) if each.began > self.deleted_at + _LATE_SECONDS]
+        late = [each for each in self.receiver.of(DELETED) if each.began > self.deleted_at + _NOTICED_SECONDS]
         assert late == [], [each.began - self.deleted_at for each in late]
         requests = self.receiver.of(DELETED)
         for id in {each.delivery for each in requests}:

@@ -132,8 +132,8 @@ BEHAVIOURS: Final[dict[str, Behaviour]] = {
 
 
 class Hostile:
-    """`failures` of its requests each path answers as it is called, and every later one well. A path `always-…` never
-    does well."""
+    """`failures` of its requests each path answers as it is called (by a behaviour, or `says-` a status), and every
+    later one well. A path `always-…` never does well."""
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
@@ -213,7 +213,7 @@ class Hostile:
         self._requests[seen.path] += 1
         name = seen.path.removeprefix("always-")
         if name != seen.path or (self._requests[seen.path] <= self.failures and name != "well"):
-            await BEHAVIOURS[name](exchange)
+            await (BEHAVIOURS.get(name) or _says(int(name.removeprefix("says-"))))(exchange)
             return
         if name.startswith("ordered"):
             await asyncio.sleep(_SLOW_SECONDS)
