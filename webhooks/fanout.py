@@ -22,7 +22,7 @@ from webhooks import endpoint
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
 from webhooks.facts import Facts
-from webhooks.matching import Matcher
+from webhooks.matching import Audience, Matcher
 from webhooks.turn import Turn
 
 CHECKPOINT: Final = "fanout"
@@ -48,7 +48,7 @@ class Fanout:
         self._log, self._deliveries, self._facts = log, deliveries, facts
         self._doorbell, self._clock = doorbell, clock
         self._endpoints: dict[str, State] = {}
-        self._matchers: dict[str, dict[str, Matcher]] = {}
+        self._audiences: dict[str, Audience] = {}
         self._written = 0
         self._passed = 0
         self._done = 0
@@ -84,7 +84,7 @@ class Fanout:
 
     async def _restore(self) -> None:
         """The endpoints as they were at the checkpoint."""
-        self._endpoints, self._matchers = {}, {}
+        self._endpoints, self._audiences = {}, {}
         self._written = self._passed = self._done = await self._deliveries.checkpoint(CHECKPOINT)
         after = 0
         while True:
@@ -152,11 +152,11 @@ class Fanout:
         fact = Fact(self._facts.event(recorded), _stamp(recorded, id))
         state = endpoint.evolve(self._endpoints.get(id, endpoint.initial()), [fact])
         self._endpoints[id] = state
-        of_organization = self._matchers.setdefault(state.organization_id, {})
+        audience = self._audiences.setdefault(state.organization_id, Audience())
         if state.is_active:
-            of_organization[id] = Matcher(state)
+            audience.set(Matcher(state))
         else:
-            of_organization.pop(id, None)
+            audience.drop(id)
         if state.deleted:
             del self._endpoints[id]
 
@@ -169,8 +169,15 @@ class Fanout:
         return not endpoint.evolve(before, [Fact(self._facts.event(recorded), _stamp(recorded, id))]).is_active
 
     async def _wanting(self, recorded: Recorded) -> list[Matcher]:
-        of_organization = self._matchers.get(recorded.organization_id, {})
-        return await wanting(of_organization.values(), recorded, self._facts)
+        audience = self._audiences.get(recorded.organization_id)
+        if audience is None:
+            return []
+        found = audience.of(recorded.type, recorded.workflow_id)
+        if audience.callbacks and recorded.type in endpoint.ENDS:
+            header = await self._facts.header(recorded.execution_id)
+            named = audience.callbacks.get(header.created.callback_id or "") if header else None
+            found += [named] if named is not None else []
+        return await wanting(found, recorded, self._facts)
 
 
 def live(recorded: Recorded, matcher: Matcher, now: Instant) -> Delivery:

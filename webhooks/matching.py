@@ -6,6 +6,7 @@ A pattern is a type (`execution.completed`), all of one kind (`execution.*`), on
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -42,8 +43,8 @@ class Matcher:
         filters = state.endpoint.filters
         self.is_callback = state.endpoint.is_callback
         types = types_of(state.endpoint.events if patterns is None else patterns)
-        self._types = types & ENDS if self.is_callback else types
-        self._workflows = frozenset(filters.workflow_ids)
+        self.types = types & ENDS if self.is_callback else types
+        self.workflows = frozenset(filters.workflow_ids)
         self._projects = frozenset(filters.project_ids)
         self._priorities = frozenset(filters.priority_levels)
         self._condition = filters.condition
@@ -52,7 +53,7 @@ class Matcher:
         self.has_condition = self._condition is not None
 
     def wants_type(self, type: str, workflow_id: str | None) -> bool:
-        return type in self._types and (not self._workflows or workflow_id in self._workflows)
+        return type in self.types and (not self.workflows or workflow_id in self.workflows)
 
     def wants_event(self, event: Event) -> bool:
         """Where priorities are asked for, an event that has none is not wanted."""
@@ -69,3 +70,41 @@ class Matcher:
             return is_true(self._condition, {"event": event, "data": data}, CONDITION_VARIABLES)
         except ExpressionError:
             return False
+
+
+class Audience:
+    """The active endpoints of an organization, found by what they wish: of ten thousand that wish for something else,
+    none is looked at."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Matcher] = {}
+        self._by_type: defaultdict[str, dict[str, Matcher]] = defaultdict(dict)
+        self._by_workflow: defaultdict[str, dict[str, Matcher]] = defaultdict(dict)
+        self.callbacks: dict[str, Matcher] = {}
+        """Found by their ids alone: a run names its own."""
+
+    def set(self, matcher: Matcher) -> None:
+        self.drop(matcher.webhook_id)
+        self._all[matcher.webhook_id] = matcher
+        for where in self._places(matcher):
+            where[matcher.webhook_id] = matcher
+
+    def drop(self, webhook_id: str) -> None:
+        matcher = self._all.pop(webhook_id, None)
+        if matcher is not None:
+            for where in self._places(matcher):
+                where.pop(webhook_id, None)
+
+    def of(self, type: str, workflow_id: str | None) -> list[Matcher]:
+        """Those that may want an event, but for callbacks."""
+        found = [*self._by_type[type].values()] if type in self._by_type else []
+        if workflow_id is not None and workflow_id in self._by_workflow:
+            found += self._by_workflow[workflow_id].values()
+        return found
+
+    def _places(self, matcher: Matcher) -> list[dict[str, Matcher]]:
+        if matcher.is_callback:
+            return [self.callbacks]
+        if matcher.workflows:
+            return [self._by_workflow[workflow] for workflow in matcher.workflows]
+        return [self._by_type[type] for type in matcher.types]

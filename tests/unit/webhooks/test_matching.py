@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from msgspec import structs
 
 from executor.domain.events import CATALOGUE
 from executor.domain.events.webhook import EndpointFilters, WebhookCreated
 from executor.domain.events.workflow import WorkflowArchived
 from tests.unit.webhooks.given import CREATED, after, endpoint
 from webhooks.endpoint import initial
-from webhooks.matching import Matcher, matches, types_of
+from webhooks.matching import Audience, Matcher, matches, types_of
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,36 @@ def test_a_condition_sees_the_body_and_one_that_errs_is_not_met(condition: str, 
 def test_what_was_never_created_wants_nothing() -> None:
     with pytest.raises(ValueError, match="never created"):
         Matcher(initial())
+
+
+def named(id: str, **fields: Any) -> Matcher:
+    state = after(WebhookCreated(endpoint=endpoint(**fields)))
+    return Matcher(structs.replace(state, id=id))
+
+
+def ids(found: list[Matcher]) -> list[str]:
+    return sorted(each.webhook_id for each in found)
+
+
+def test_an_audience_is_found_by_type_and_by_workflow() -> None:
+    audience = Audience()
+    audience.set(named("all", events=("*",)))
+    audience.set(named("failed", events=("*.failed",)))
+    audience.set(named("of w", events=("*",), filters=EndpointFilters(workflow_ids=("w", "v"))))
+    audience.set(named("called", events=("execution.completed",), is_callback=True))
+    assert ids(audience.of("execution.failed", "w")) == ["all", "failed", "of w"]
+    assert ids(audience.of("execution.completed", "v")) == ["all", "of w"]
+    assert ids(audience.of("apikey.created", None)) == ["all"]
+    assert list(audience.callbacks) == ["called"]
+
+
+def test_an_audience_follows_changes_of_an_endpoint() -> None:
+    audience = Audience()
+    audience.set(named("a", events=("*",)))
+    audience.set(named("a", events=("execution.failed",), filters=EndpointFilters(workflow_ids=("w",))))
+    assert ids(audience.of("execution.failed", "w")) == ["a"]
+    assert audience.of("execution.failed", "v") == []
+    assert audience.of("execution.failed", None) == []
+    audience.drop("a")
+    audience.drop("a")
+    assert audience.of("execution.failed", "w") == []
