@@ -16,6 +16,7 @@ from webhooks.verification import verify
 
 _DRIP_SECONDS: Final = 0.05
 _SLOW_SECONDS: Final = 0.01
+_LONGEST_SECONDS: Final = 60
 _WORDS: Final = b"noted. " * 100
 _TEN_MEGABYTES: Final = 15_000
 _RST: Final = struct.pack("ii", 1, 0)
@@ -155,7 +156,8 @@ class Hostile:
         """The next request there, at the moment that it is `asked`, or as its answer is `given` to the kernel."""
         future = asyncio.get_running_loop().create_future()
         self._awaited.append((moment, path, future))
-        return await future
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            return await future
 
     async def close(self) -> None:
         for connection in self._connections:
@@ -170,7 +172,7 @@ class Hostile:
     def _tell(self, moment: str, seen: Seen) -> None:
         waiting, self._awaited = self._awaited, []
         for awaited in waiting:
-            if awaited[:2] == (moment, seen.path):
+            if awaited[:2] == (moment, seen.path) and not awaited[2].done():
                 awaited[2].set_result(seen)
             else:
                 self._awaited.append(awaited)
