@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from executor.ports import Aggregate, Clock
 from storage.codec import CODEC, Codec
 from storage.errors import WrongDatabase
-from storage.postgres.store import PostgresStore, migrate_postgres, open_postgres
 from storage.sqlite.store import ReadOnlyStore, SqliteStore, migrate_sqlite, open_for_reading, open_for_writing
 from storage.urls import is_postgres as is_postgres
 from storage.urls import sqlite_path as sqlite_path
 
-OpenedStore = SqliteStore | PostgresStore
+if TYPE_CHECKING:
+    from storage.postgres.store import PostgresStore
+
+    OpenedStore = SqliteStore | PostgresStore
 
 
 async def open_store(
@@ -26,6 +28,8 @@ async def open_store(
     Raises `Locked` where another process has it, `WrongDatabase` for another URL or file, `Unavailable`.
     """
     if is_postgres(url):
+        from storage.postgres.store import open_postgres  # It takes a while to load, and few need it.
+
         return await open_postgres(url, aggregates, clock=clock, codec=codec, makes=makes)
     path = sqlite_path(url)
     if not makes and not path.exists():
@@ -39,6 +43,8 @@ async def open_reader(
     """The log behind any URL, beside whoever writes it: nothing is made and nothing migrated. Only its reads are
     meant. Raises `WrongDatabase`, `Unavailable`."""
     if is_postgres(url):
+        from storage.postgres.store import open_postgres
+
         return await open_postgres(url, aggregates, clock=clock, codec=codec, makes=False)
     return await open_readonly(sqlite_path(url), aggregates, codec=codec)
 
@@ -47,6 +53,8 @@ async def migrate(url: str) -> list[str]:
     """Brings a database to the newest schema; answers the names of the steps that were missing, none where it is new
     already. Raises `Locked` where a hub runs on an SQLite file, `WrongDatabase`, `Unavailable`."""
     if is_postgres(url):
+        from storage.postgres.store import migrate_postgres
+
         return await migrate_postgres(url)
     return migrate_sqlite(sqlite_path(url))
 
