@@ -12,36 +12,32 @@ other programs obey are not.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
-
-import aiohttp
-from aiohttp.abc import AbstractResolver
-from yarl import URL
+from typing import Final
 
 from executor.addresses import Network, literal
-from executor.connecting import COURSE, Connector, GuardedResolver, judged, tls_context
+from executor.connecting import Connector, judged
+from executor.connection import Connection, Unheard
 from executor.exchange import (
     Course,
     EgressError,
     EgressFailed,
     EgressRefused,
     EgressTimeout,
+    Failure,
     Kind,
     Refusal,
     Reply,
     Timings,
-    failure,
 )
-from executor.lookups import Lookups, ThreadResolver
+from executor.http1 import Request, request
+from executor.lookups import Lookups, Resolver, ThreadResolver
+from executor.pool import Pool
 from executor.proxy import Proxy, parse
-from executor.targets import Target, examine, header_problem, is_token
+from executor.targets import Target, are_proper, examine, header_problem, is_token
 
 __all__ = [
     "Egress",
@@ -59,9 +55,10 @@ _LOOKUP_SECONDS = 5.0
 PROXIED_LOOKUP_SECONDS = 1.0
 _UNKNOWN_SECONDS = 60.0
 _KNOWN_URLS = 4096
-_LONGEST_AT_ONCE = 1024 * 1024  # A longer body is handed to the socket in pieces, so that the loop goes on.
-_ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
-"""Content codings that we ask for, and zlib's `wbits` for each (47: zlib or gzip header, found out by itself)."""
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Idempotent methods (RFC 9110, section 9.2.2)."""
+_OURS: Final = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+_FINAL: Final = frozenset({Kind.INVALID, Kind.NOT_ALLOWED})
 
 
 class Egress:
@@ -79,18 +76,16 @@ class Egress:
         *,
         user_agent: str = "Runcast",
         proxy: str | None = None,
-        resolver: AbstractResolver | None = None,
+        resolver: Resolver | None = None,
         trusted: Path | None = None,
     ) -> None:
         self._allow = tuple(allow)
-        self._user_agent = user_agent
+        self._ours = _OURS | {"User-Agent": user_agent}
         self._proxy = None if proxy is None else parse(proxy)
         self._lookups = Lookups(resolver or ThreadResolver())
-        self._resolver = GuardedResolver(self._allow, self._lookups)
+        self._connector = Connector(self._lookups, self._allow, self._proxy, user_agent, trusted)
+        self._pool = Pool()
         self._unknown_here: dict[str, float] = {}
-        self._trusted = trusted
-        self._tls: ssl.SSLContext | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._examined = lru_cache(_KNOWN_URLS)(self._examine)
 
     async def send(
@@ -102,25 +97,33 @@ class Egress:
         body: bytes | None = None,
         timeout: float,
         max_bytes: int,
+        repeatable: bool = False,
     ) -> Reply:
         """Sends one request and reads its answer. Any status is an answer, a redirect too.
 
-        `timeout` is seconds over the whole exchange. Raises `EgressRefused`, `EgressTimeout`, `EgressFailed`.
+        `timeout` is seconds over the whole exchange. Where a connection that had been kept turns out to be closed,
+        a request of an idempotent method goes out once more on a new one; `repeatable` says that any may, as the
+        receiver tells repetitions apart. Raises `EgressRefused`, `EgressTimeout`, `EgressFailed`.
         """
-        target = self._sendable(method, url, headers or {})
-        tls = True if target.scheme == "http" else self._tls or await self._load_tls()
+        given = headers or {}
+        target = self._sendable(method, url, given)
         course = Course()
-        COURSE.set(course)
         deadline = asyncio.timeout(timeout)
         try:
             async with deadline:
-                return await self._exchange(course, method, target, headers, body, max_bytes, tls)
-        except (aiohttp.ClientError, OSError, zlib.error, ValueError) as error:
-            timings = course.timings(time.monotonic())
-            if isinstance(error, TimeoutError) and deadline.expired():
-                said = f"no complete answer within {timeout:g} s (it was {course.phase()})"
-                raise EgressTimeout(said, Kind.TIMEOUT, timings) from None
-            raise failure(error, timings, is_proxied=self._proxy is not None) from None
+                if self._proxy is not None:
+                    given = await self._proxied(self._proxy, target, given, course)
+                path = target.path if self._proxy is None or target.origin.is_tls else target.url
+                asked = request(method, path, {"Host": target.authority, **self._ours}, given, body, max_bytes)
+                return await self._exchange(target, asked, course, repeatable or method in _REPEATABLE)
+        except TimeoutError:
+            said = f"no complete answer within {timeout:g} s (it was {course.phase()})"
+            raise EgressTimeout(said, Kind.TIMEOUT, course.timings(time.monotonic())) from None
+        except Refusal as error:
+            raise EgressRefused(str(error), Kind.NOT_ALLOWED, course.timings(time.monotonic())) from None
+        except Failure as error:
+            raised = EgressRefused if error.kind in _FINAL else EgressFailed
+            raise raised(str(error), error.kind, course.timings(time.monotonic())) from None
 
     def check_url(self, url: str) -> list[str]:
         """What is wrong with a URL as far as its text says: scheme, host, port, credentials, an address in any
@@ -133,8 +136,7 @@ class Egress:
         problems = self.check_url(url)
         if problems:
             return problems
-        parsed = URL(url)
-        host = parsed.raw_host or ""
+        host = self._examined(url).origin.host
         if literal(host) is not None:
             return []
         try:
@@ -146,116 +148,77 @@ class Egress:
         return [f"{host} resolves to an address that is {kind}, which may not be reached" for kind in sorted(kinds)]
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._pool.close()
         await self._lookups.close()
 
     def _examine(self, url: str) -> Target:
         return examine(url, self._allow)
 
-    def _sendable(self, method: str, url: str, headers: Mapping[str, str]) -> URL:
+    def _sendable(self, method: str, url: str, headers: Mapping[str, str]) -> Target:
         target = self._examined(url)
-        wrong = [problem for each in headers.items() if (problem := header_problem(*each)) is not None]
+        wrong: list[str] = []
+        if not are_proper(headers):
+            wrong = [problem for each in headers.items() if (problem := header_problem(*each)) is not None]
         if target.problems or wrong:
             said = "; ".join((*target.problems, *wrong))
             raise EgressRefused(said, target.kind if target.problems else Kind.INVALID)
-        if target.url is None or not is_token(method):
-            raise EgressRefused("this is not an HTTP method", Kind.INVALID)
-        return target.url
+        if method == "CONNECT" or not is_token(method):
+            raise EgressRefused("this is not a method of HTTP that is sent", Kind.INVALID)
+        return target
 
-    async def _exchange(
-        self,
-        course: Course,
-        method: str,
-        url: URL,
-        headers: Mapping[str, str] | None,
-        body: bytes | None,
-        max_bytes: int,
-        tls: ssl.SSLContext | bool,
-    ) -> Reply:
-        session = self._session or self._open()
-        data = body if body is None or len(body) <= _LONGEST_AT_ONCE else BytesIO(body)
-        more = {} if self._proxy is None else await self._proxied(self._proxy, url, headers)
-        options = {"headers": headers, "data": data, "allow_redirects": False, "ssl": tls} | more
-        response = await session.request(method, url, **options)
-        course.answered = time.monotonic()
-        is_whole = False
+    async def _exchange(self, target: Target, asked: Request, course: Course, may_repeat: bool) -> Reply:
+        kept = self._pool.take(target.origin)
+        if kept is not None:
+            try:
+                return await self._over(kept, asked, course)
+            except Unheard:
+                if not may_repeat:
+                    raise
+        course.connected = 0.0
+        fresh = await self._connector.connect(target.origin, course, self._pool.forget)
+        self._pool.add(fresh)
+        return await self._over(fresh, asked, course)
+
+    async def _over(self, connection: Connection, asked: Request, course: Course) -> Reply:
+        course.connected = time.monotonic()
         try:
-            kept, is_whole = await _read(response, max_bytes)
-        finally:
-            if not is_whole:
-                response.close()
-        if self._proxy is not None and response.status == 407:
-            raise aiohttp.ClientHttpProxyError(response.request_info, (), status=407)
+            answer = await connection.exchange(asked, course)
+        except BaseException:
+            connection.abort()
+            raise
+        if answer.is_reusable:
+            self._pool.keep(connection)
+        else:
+            connection.abort()
+        if self._proxy is not None and answer.status == 407:
+            raise Failure("the proxy answered 407 instead of connecting", Kind.CONNECT)
         now = time.monotonic()
         return Reply(
-            status=response.status,
-            headers=_joined(response.headers.items()),
-            body=kept,
-            truncated=not is_whole,
+            status=answer.status,
+            headers=answer.headers,
+            body=answer.body,
+            truncated=answer.is_truncated,
             duration=now - course.started,
             timings=course.timings(now),
         )
 
-    async def _proxied(self, proxy: Proxy, url: URL, headers: Mapping[str, str] | None) -> dict[str, Any]:
-        """How aiohttp is told to go through the proxy, once our own look-up has nothing against the host."""
-        host = url.raw_host or ""
+    async def _proxied(
+        self, proxy: Proxy, target: Target, given: Mapping[str, str], course: Course
+    ) -> Mapping[str, str]:
+        """The headers of a request that goes to the proxy, once our own look-up has nothing against the host."""
+        host = target.origin.host
         if literal(host) is None and self._unknown_here.get(host, 0.0) < time.monotonic():
             try:
                 async with asyncio.timeout(PROXIED_LOOKUP_SECONDS):
-                    await self._resolver.judge(host)
+                    await self._connector.judge(host, course)
             except Refusal:
                 raise
             except (OSError, TimeoutError, UnicodeError):
                 self._remember_unknown(host)
-        if url.scheme == "https":
-            return {"proxy": proxy.url, "proxy_headers": proxy.headers()}
-        return {"proxy": proxy.url, "headers": {**(headers or {}), **proxy.headers()}}
+        return given if target.origin.is_tls else {**given, **proxy.headers()}
 
     def _remember_unknown(self, host: str) -> None:
         """Where only the proxy knows names, not every request shall wait for that."""
         if len(self._unknown_here) >= _KNOWN_URLS:
             self._unknown_here.clear()
         self._unknown_here[host] = time.monotonic() + _UNKNOWN_SECONDS
-
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=Connector(*((self._resolver, self._allow) if self._proxy is None else (self._lookups, None))),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "gzip, deflate"},
-            skip_auto_headers=("Content-Type",),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            auto_decompress=False,
-            trust_env=False,
-        )
-        return self._session
-
-    async def _load_tls(self) -> ssl.SSLContext:
-        self._tls = await asyncio.to_thread(tls_context, self._trusted)
-        return self._tls
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, bool]:
-    """At most `max_bytes` of the decoded body, and whether that is all of it."""
-    content = response.content
-    coding = response.headers.get("Content-Encoding")
-    wbits = None if coding is None else _ENCODINGS.get(coding.strip().lower())
-    decoder = None if wbits is None else zlib.decompressobj(wbits)
-    kept = bytearray()
-    # The budget given to zlib bounds what a bomb can make of a chunk.
-    while not content.at_eof():
-        chunk = await content.readany()
-        room = max_bytes + 1 - len(kept)
-        kept += chunk[:room] if decoder is None else decoder.decompress(chunk, room)
-        if len(kept) > max_bytes:
-            return bytes(kept[:max_bytes]), False
-    return bytes(kept), True
-
-
-def _joined(headers: Any) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        low = name.lower()
-        joined[low] = f"{joined[low]}, {value}" if low in joined else value
-    return joined

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
-import zlib
 from enum import StrEnum
 
-import aiohttp
 from msgspec import Struct
 
 
@@ -80,7 +77,15 @@ class EgressFailed(EgressError):
 
 
 class Refusal(OSError):
-    """How a refusal passes through aiohttp, which lets only OSErrors of a resolver or a socket through."""
+    """How a refusal passes through whatever makes sockets, which lets only OSErrors through."""
+
+
+class Failure(Exception):
+    """Why an exchange comes to no answer, below `Egress`. Its text is shown: nothing of the request is in it."""
+
+    def __init__(self, message: str, kind: Kind) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Course:
@@ -110,47 +115,6 @@ class Course:
         if self.tls:
             return "agreeing on TLS"
         return "looking the name up" if self.asked and not self.found else "connecting"
-
-
-def failure(error: Exception, timings: Timings, *, is_proxied: bool = False) -> EgressError:
-    """An error of aiohttp, the system or zlib, as ours; with the cause, without anything of the request."""
-    if is_proxied and isinstance(error, aiohttp.ClientHttpProxyError):
-        return EgressFailed(f"the proxy answered {error.status} instead of connecting", Kind.CONNECT, timings)
-    if is_proxied and isinstance(error, aiohttp.ClientConnectorDNSError):
-        return EgressFailed("the proxy's name does not resolve", Kind.CONNECT, timings)
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, Refusal):
-        return EgressRefused(str(cause), Kind.NOT_ALLOWED, timings)
-    if isinstance(error, aiohttp.InvalidURL):
-        return EgressRefused("this is not a URL that can be requested", Kind.INVALID, timings)
-    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
-        # aiohttp refuses to write it; its text may hold a value of ours.
-        return EgressRefused(f"the request cannot be written as HTTP ({type(error).__name__})", Kind.INVALID, timings)
-    return EgressFailed(*_failed(error, cause), timings)
-
-
-def _failed(error: Exception, cause: Exception) -> tuple[str, Kind]:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the host's name does not resolve", Kind.DNS
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "no TLS session: the certificate or the protocol was not accepted", Kind.TLS
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return f"no connection to the proxy: {_said(cause)}", Kind.CONNECT
-    if isinstance(error, ConnectionRefusedError) or isinstance(cause, ConnectionRefusedError):
-        return "the connection was refused", Kind.CONNECT
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {_said(cause)}", Kind.CONNECT
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
-        return "the connection was closed before a complete answer came", Kind.PROTOCOL
-    if isinstance(error, zlib.error):
-        return "the answer's compressed body is damaged", Kind.PROTOCOL
-    return f"no proper HTTP answer ({type(error).__name__})", Kind.PROTOCOL
-
-
-def _said(cause: Exception) -> str:
-    """Without the address that asyncio writes into it."""
-    number = cause.errno if isinstance(cause, OSError) else None
-    return os.strerror(number) if number else type(cause).__name__
 
 
 def _ms(since: float, until: float) -> float | None:

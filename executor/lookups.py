@@ -11,9 +11,7 @@ from asyncio import Future, Semaphore, Task
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Final
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from typing import Any, Final, Protocol, TypedDict
 
 KEPT_SECONDS: Final = 5.0
 MOST_UNDER_WAY: Final = 10_000
@@ -24,30 +22,52 @@ _MOST_KEPT = 4096
 _MOST_KNOWN = 16_384
 _FLAGS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
-Found = list[ResolveResult]
+
+class Resolved(TypedDict):
+    """One address of a name."""
+
+    hostname: str
+    host: str
+    port: int
+    family: int
+    proto: int
+    flags: int
+
+
+class Resolver(Protocol):
+    """What answers for names. aiohttp's resolvers are like that too. Raises OSError where there is nothing."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[Resolved]: ...
+
+    async def close(self) -> None: ...
+
+
+Found = list[Resolved]
 GetAddrInfo = Callable[[str, socket.AddressFamily], list[Any]]
 
 
-class Lookups(AbstractResolver):
+class Lookups:
     """Joins look-ups of one name, and keeps what was found for `KEPT_SECONDS`; what was not found is not kept.
 
     That lets nothing past the guard: what is kept are addresses, each of them is judged whenever it is taken out, and
     again when a socket is made for it. No name is looked up between the judgement and the connection.
     """
 
-    def __init__(self, inner: AbstractResolver) -> None:
+    def __init__(self, inner: Resolver) -> None:
         self._inner = inner
         self._kept: OrderedDict[str, tuple[float, Found]] = OrderedDict()
         self._under_way: dict[str, Task[Found]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    ) -> list[Resolved]:
         until, found = self._kept.get(host, (0.0, []))
         if until < time.monotonic():
             found = await self.afresh(host)
             self._keep(host, found)
-        return [ResolveResult({**each, "port": port}) for each in found]
+        return [Resolved({**each, "port": port}) for each in found]
 
     async def afresh(self, host: str) -> Found:
         """What it resolves to now, whatever is kept; it is not kept either. Who is cancelled does not end the look-up
@@ -87,7 +107,7 @@ class Pace(Enum):
     SLOW = auto()
 
 
-class ThreadResolver(AbstractResolver):
+class ThreadResolver:
     """getaddrinfo, on threads of its own.
 
     Nothing can call a thread back from a look-up that hangs, which it does for 10 seconds and more. So names queue by
@@ -105,7 +125,7 @@ class ThreadResolver(AbstractResolver):
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    ) -> list[Resolved]:
         pace = self._paces.get(host, Pace.NEW)
         lane = self._lanes[pace]
         await lane.acquire()
@@ -128,7 +148,7 @@ class ThreadResolver(AbstractResolver):
         if is_prompt:
             self._note(host, Pace.PROMPT)
         return [
-            ResolveResult(hostname=host, host=str(at[0]), port=port, family=kind, proto=protocol, flags=_FLAGS)
+            Resolved(hostname=host, host=str(at[0]), port=port, family=kind, proto=protocol, flags=_FLAGS)
             for kind, _, protocol, _, at in found
         ]
 

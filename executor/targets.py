@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from yarl import URL
@@ -48,30 +48,48 @@ lie about it would mix up the next one's answer with theirs (RFC 9112, section 1
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-class Target(Struct, frozen=True):
-    """A URL as it was examined. With `problems`, `url` is not to be requested; `kind` is that of the first."""
+class Origin(NamedTuple):
+    """Whom a connection is to; `host` as it is resolved."""
 
-    url: URL | None
+    is_tls: bool
+    host: str
+    port: int
+
+
+class Target(Struct, frozen=True):
+    """A URL as it was examined. With `problems` it is not to be requested; `kind` is that of the first."""
+
     problems: tuple[str, ...] = ()
     kind: Kind = Kind.INVALID
+    origin: Origin = Origin(False, "", 0)
+    authority: str = ""
+    """What the header `Host` says."""
+    path: str = ""
+    """With its query, as a server is asked for it."""
+    url: str = ""
+    """As a proxy is asked for it."""
 
 
 def examine(text: str, allow: Sequence[Network]) -> Target:
     """A URL by its text: scheme, host, port, credentials, an address in any spelling that may not be reached."""
     if len(text) > LONGEST_URL:
-        return Target(None, (f"the URL is longer than {LONGEST_URL} characters",))
+        return Target((f"the URL is longer than {LONGEST_URL} characters",))
     try:
         url = URL(text)
         host, port = url.raw_host, url.port
     except (ValueError, UnicodeError):
-        return Target(None, ("this is not a URL",))
+        return Target(("this is not a URL",))
     problems = _invalid(url, host, port)
     refusals = []
     if host and (reason := refused_host(host, allow)) is not None:
         refusals.append(f"{reason}, which may not be reached (RUNCAST_EGRESS_ALLOW)")
     if port in _NOT_FOR_HTTP and url.scheme in ("http", "https"):
         refusals.append(f"port {port} is for {_NOT_FOR_HTTP[port]}, and may not be reached over HTTP")
-    return Target(url, (*problems, *refusals), Kind.INVALID if problems else Kind.NOT_ALLOWED)
+    origin = Origin(url.scheme == "https", host or "", port or 0)
+    if problems or refusals:
+        return Target((*problems, *refusals), Kind.INVALID if problems else Kind.NOT_ALLOWED, origin)
+    asked = str(url.with_fragment(None))
+    return Target(origin=origin, authority=url.host_port_subcomponent or "", path=url.raw_path_qs, url=asked)
 
 
 def _invalid(url: URL, host: str | None, port: int | None) -> list[str]:
@@ -98,6 +116,18 @@ def header_problem(name: str, value: str) -> str | None:
     if not ((value.isascii() and value.isprintable()) or _FIELD_VALUE.fullmatch(value)):
         return f"the value of header {name} holds characters that HTTP does not allow"
     return None
+
+
+def are_proper(headers: Mapping[str, str]) -> bool:
+    """Whether there is no `header_problem`, as fast as that can be said of what is plain. Of the rest it does not
+    know: ask for each."""
+    text = "".join(headers.values())
+    return text.isascii() and text.isprintable() and all(map(_is_plain_name, headers))
+
+
+@lru_cache(1024)
+def _is_plain_name(name: str) -> bool:
+    return is_token(name) and name.lower() not in _OF_THE_CONNECTION
 
 
 @lru_cache(1024)

@@ -74,8 +74,9 @@ def test_every_route_comes_from_an_operation_but_for_the_sockets() -> None:
     assert found == wanted
 
 
-WAYS_OUT = {"aiohttp", "httpx", "requests", "urllib3", "urllib.request", "http.client"}
-KNOWS_THE_WAY_OUT = {f"executor/{name}.py" for name in ("egress", "connecting", "exchange", "lookups")}
+CONNECTS = ("open_connection", "create_connection", "sock_connect")
+WAYS_OUT = {"aiohttp", "aiohappyeyeballs", "httpx", "requests", "urllib3", "urllib.request", "http.client"}
+KNOWS_THE_WAY_OUT = {"executor/connecting.py"}
 CALLS_BY_ITSELF = ("hub/client/", "hub/demo/", "hub/commands/")
 """What runs for whoever sits at the machine, and sends nothing that others asked a hub for."""
 
@@ -119,7 +120,7 @@ def ways_out(tree: ast.AST) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Attribute) and node.attr in ("open_connection", "create_connection"):
+        elif isinstance(node, ast.Attribute) and node.attr in CONNECTS:
             names.add(f"aiohttp.{node.attr}")
     names -= {"aiohttp.web"}
     return {name for name in names if any(name == way or name.startswith(f"{way}.") for way in WAYS_OUT)}
