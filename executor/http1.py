@@ -79,6 +79,7 @@ class Incoming:
         self._parser.set_dangerous_leniencies(
             lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
+        self.has_begun = False
 
     def expect(self, request: Request, course: Course) -> None:
         """The next answer, to this. `course` is told when its headers are here."""

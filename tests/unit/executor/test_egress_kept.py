@@ -14,6 +14,12 @@ from tests.unit.executor.outside import accepting, egress, get
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
+@pytest.fixture(autouse=True)
+def unswept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is closed here is not closed because it grew old."""
+    monkeypatch.setattr(pool, "_SWEEP_SECONDS", 60.0)
+
+
 class Script:
     """A receiver that answers the requests of each connection with what was written down for it, and then closes it.
     A null is the end of what is said there: the connection stays open until it is closed from the other side."""
@@ -146,7 +152,6 @@ async def test_idle_ones_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_one_that_is_too_old_is_not_used_though_nobody_has_closed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "KEEP_ALIVE_SECONDS", -1.0)
-    monkeypatch.setattr(pool, "_SWEEP_SECONDS", 60.0)
     there = Script([OK, None], [OK, None])
     async with accepting(there) as port, egress() as out:
         for _ in range(2):
@@ -177,7 +182,7 @@ async def test_closing_ends_what_is_under_way_and_takes_half_an_answer_for_none(
     there = Script([b"HTTP/1.1 200 OK\r\n\r\nhalf", None])
     async with accepting(there) as port, egress() as out:
         under_way = asyncio.create_task(get(out, f"http://127.0.0.1:{port}/"))
-        while not there.requests or not there.requests[0]:
+        while not any(each._incoming.has_begun for each in out._pool._all):
             await asyncio.sleep(0)
         await out.close()
         with pytest.raises(EgressFailed, match="closed before a complete answer"):

@@ -243,6 +243,8 @@ def test_behind_the_end_of_what_was_compressed_nothing_is_collected() -> None:
     for _ in range(100):
         incoming.feed(bytes(10_000))
     incoming.end()
+    assert incoming._decoder is not None
+    assert len(incoming._decoder.unused_data) == 0
     assert incoming.body == b"hello"
 
 
