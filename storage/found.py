@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 EXHAUSTED = "exhausted"
+MOST_CANCELLED = 1000
+"""Deliveries of one transaction: a longer one would keep everybody else from writing."""
 
 
 def one_of(column: str, values: Sequence[str]) -> tuple[str, Sequence[str]]:

@@ -12,8 +12,10 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+
+from msgspec import structs
 
 from executor.domain.errors import Unavailable
 from executor.domain.values import moment, plus
@@ -35,6 +37,7 @@ LEASE_SECONDS = 5.0
 """From the last sign of a process to when others may take what it was sending for lost."""
 _AGAIN_SECONDS = 0.5
 _RELEASE_SECONDS = 2.0
+_NOT_KEPT = "what came of it cannot be stored, see the log"
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Courier:
         self._made: dict[Held, Settled] = {}
         self._settling: asyncio.Task[None] | None = None
         self._all_landed = asyncio.Event()
-        self._is_closed = False
+        self._is_closed = self._is_giving_back = False
         directory.watch(self._changed)
 
     @property
@@ -109,11 +112,17 @@ class Courier:
             self._held_until[_held(delivery)] = since + self.lease_seconds
             task = asyncio.create_task(self._carry(delivery, states.get(delivery.webhook_id)))
             self._tasks[task] = delivery
-            task.add_done_callback(self._tasks.pop)
+            task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        """One that was cut off before it could say so has ended too; at the end of the process all are given back."""
+        delivery = self._tasks.pop(task)
+        if task.cancelled() and not self._is_giving_back:
+            self._ended([_held(delivery)])
 
     def open(self) -> None:
         """Takes deliveries, and keeps their leases; again after `close`."""
-        self._is_closed = False
+        self._is_closed = self._is_giving_back = False
         self._keeping = self._keeping or asyncio.create_task(self._keep(), name="delivery leases")
 
     async def close(self, grace: float) -> None:
@@ -166,15 +175,23 @@ class Courier:
         return time.monotonic() < self._held_until.get(held, 0.0)
 
     async def _give_back(self) -> None:
-        left = [*self._tasks, *([self._settling] if self._settling is not None else [])]
+        """What was answered was sent: it is settled if the store answers soon, and never given back as unsent."""
+        self._is_giving_back = True
+        left = list(self._tasks)
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left)
+        if self._settling is not None:
+            _, left_over = await asyncio.wait([self._settling], timeout=_RELEASE_SECONDS)
+            for settling in left_over:
+                settling.cancel()
+                await asyncio.wait([settling])
         held = list(self._under_way.values())
+        unsent = [delivery for one, delivery in self._under_way.items() if one not in self._made]
         try:
             async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._deliveries.release(held, self._clock.now())
+                await self._deliveries.release(unsent, self._clock.now())
         except (Unavailable, TimeoutError) as error:
             log.warning("%d deliveries wait for the end of their lease: %s", len(held), error)
         self._made.clear()
@@ -214,18 +231,39 @@ class Courier:
         delays it."""
         try:
             while self._made:
-                batch = dict(self._made)
                 try:
-                    await self._deliveries.settle(list(batch.values()))
+                    await self._write(dict(self._made))
                 except Unavailable as error:
                     log.warning("attempts wait for the store: %s", error)
                     await asyncio.sleep(_AGAIN_SECONDS)
-                    continue
-                for held in batch:
-                    del self._made[held]
-                self._ended(batch)
         finally:
             self._settling = None
+
+    async def _write(self, batch: Mapping[Held, Settled]) -> None:
+        """Where the store refuses what is in one attempt, the others do not wait for it, and its end is kept without
+        that. Raises `Unavailable`."""
+        try:
+            await self._deliveries.settle(list(batch.values()))
+        except Unavailable:
+            raise
+        except Exception:
+            if len(batch) > 1:
+                for held, settled in batch.items():
+                    await self._write({held: settled})
+                return
+            log.exception("an attempt cannot be written as it is: %s", next(iter(batch)))
+            await self._write_bare(batch)
+        for held in batch:
+            del self._made[held]
+        self._ended(batch)
+
+    async def _write_bare(self, batch: Mapping[Held, Settled]) -> None:
+        try:
+            await self._deliveries.settle([_bare(settled) for settled in batch.values()])
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("it waits for the end of its lease")
 
     def _ended(self, held: Iterable[Held]) -> None:
         ended = [delivery for one in held if (delivery := self._under_way.pop(one, None)) is not None]
@@ -245,6 +283,13 @@ class Courier:
         if made.held_seconds is not None:
             self._lanes.hold(delivery.webhook_id, made.held_seconds, now)
         self._meter.attempted(made.settled, made.event_time)
+
+
+def _bare(settled: Settled) -> Settled:
+    attempt = structs.replace(
+        settled.attempt, error=_NOT_KEPT, response_body=None, request_headers=None, timings=None
+    )
+    return structs.replace(settled, attempt=attempt)
 
 
 def _held(delivery: Delivery) -> Held:

@@ -78,7 +78,8 @@ class Attempts:
         instead, and where nothing was sent because the delivery is not held any more. Raises only `Unavailable`, of
         the store."""
         if state.endpoint is None or not state.is_active:
-            await self._deliveries.cancel_waiting(claimed.webhook_id, self._clock.now())
+            # Only this one: the endpoint may be on again by now, and have deliveries of that time.
+            await self._deliveries.drop([claimed], self._clock.now())
             return None
         sending = _Sending(self._clock.now(), is_held)
         try:

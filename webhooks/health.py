@@ -127,6 +127,8 @@ class Lanes:
             health = self._of.get(webhook_id) or _NEW
             is_fast = health.is_fast(now)
             most = wanted.max_in_flight if is_fast or slow > self._crowded else 1
+            # For the ledger what was cancelled is not under way; here it is while its exchange lasts.
+            most = 1 if wanted.ordered else most
             room = min(health.room(most, now), fast if is_fast else slow)
             if room <= 0:
                 return None

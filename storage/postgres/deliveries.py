@@ -25,7 +25,7 @@ from executor.ports import (
     Settled,
 )
 from storage.attempts import answered, counted
-from storage.found import one_of, whole
+from storage.found import MOST_CANCELLED, one_of, whole
 from storage.postgres.connection import Connection, Pool, arrays, changed, numbered
 from storage.postgres.values import back, columns
 from storage.rooms import Rooms
@@ -104,6 +104,10 @@ class PostgresDeliveries:
         if claimed:
             await self._pool.execute(_sql("release"), *_held(claimed), now)
 
+    async def drop(self, claimed: Sequence[Delivery], now: Instant) -> None:
+        if claimed:
+            await self._pool.execute(_sql("drop"), *_held(claimed), now)
+
     async def release_all(self, now: Instant) -> int:
         return await self._pool.execute(_sql("release_all"), now)
 
@@ -111,7 +115,12 @@ class PostgresDeliveries:
         return await self._pool.execute(_sql("release_stray"), now, latest)
 
     async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
-        return await self._pool.execute(_sql("cancel_waiting"), webhook_id, now, *(until or (None, None)))
+        values = (webhook_id, now, *(until or (None, None)), MOST_CANCELLED)
+        cancelled, last = 0, MOST_CANCELLED
+        while last >= MOST_CANCELLED:
+            last = await self._pool.execute(_sql("cancel_waiting"), *values)
+            cancelled += last
+        return cancelled
 
     async def next_due(self, shard: int) -> Instant | None:
         due = await self._pool.value(_sql("next_due"), shard)

@@ -485,6 +485,12 @@ SET status = CASE WHEN attempt_count > 1 THEN 'retrying' ELSE 'pending' END,
 FROM unnest($1::text[], $2::bigint[]) AS held (id, attempt)
 WHERE deliveries.id = held.id AND deliveries.attempt_count = held.attempt AND deliveries.status = 'in_flight';
 
+-- name: drop
+UPDATE deliveries
+SET status = 'cancelled', completed_at = $3, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+FROM unnest($1::text[], $2::bigint[]) AS held (id, attempt)
+WHERE deliveries.id = held.id AND deliveries.attempt_count = held.attempt AND deliveries.status = 'in_flight';
+
 -- name: release_all
 -- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
 UPDATE deliveries SET due_at = $1, lease_until = $1 WHERE status = 'in_flight';
@@ -530,10 +536,14 @@ SET attempts = attempt_counts.attempts + excluded.attempts;
 -- name: cancel_waiting
 UPDATE deliveries
 SET status = 'cancelled', completed_at = $2, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
-WHERE webhook_id = $1 AND due_at IS NOT NULL AND (
-    $3::bigint IS NULL
-    OR replay_id IS NULL AND (position <= $3 OR position IS NULL AND created_at <= $4::text)
-);
+WHERE id = ANY (ARRAY(
+    SELECT id FROM deliveries
+    WHERE webhook_id = $1 AND due_at IS NOT NULL AND (
+        $3::bigint IS NULL
+        OR replay_id IS NULL AND (position <= $3 OR position IS NULL AND created_at <= $4::text)
+    )
+    LIMIT $5
+)) AND due_at IS NOT NULL;
 
 -- name: resend
 -- All attempts before are forgiven. What is being sent is left alone.

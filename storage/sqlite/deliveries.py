@@ -29,7 +29,7 @@ from executor.ports import (
     Settled,
 )
 from storage.attempts import answered, counted
-from storage.found import one_of, whole
+from storage.found import MOST_CANCELLED, one_of, whole
 from storage.rooms import Rooms
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
@@ -113,6 +113,10 @@ class SqliteDeliveries:
         if claimed:
             await self._writer.run(lambda db: select_in(db, queries()["release"], _held(claimed), now))
 
+    async def drop(self, claimed: Sequence[Delivery], now: Instant) -> None:
+        if claimed:
+            await self._writer.run(lambda db: select_in(db, queries()["drop"], _held(claimed), now))
+
     async def release_all(self, now: Instant) -> int:
         return await self._writer.run(lambda db: db.execute(queries()["release_all"], (now,)).rowcount)
 
@@ -120,8 +124,12 @@ class SqliteDeliveries:
         return await self._writer.run(lambda db: db.execute(queries()["release_stray"], (now, latest)).rowcount)
 
     async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
-        values = (webhook_id, now, *(until or (None, None)))
-        return await self._writer.run(lambda db: db.execute(queries()["cancel_waiting"], values).rowcount)
+        values = (webhook_id, now, *(until or (None, None)), MOST_CANCELLED)
+        cancelled, last = 0, MOST_CANCELLED
+        while last >= MOST_CANCELLED:
+            last = await self._writer.run(lambda db: db.execute(queries()["cancel_waiting"], values).rowcount)
+            cancelled += last
+        return cancelled
 
     async def next_due(self, shard: int) -> Instant | None:
         with ours():

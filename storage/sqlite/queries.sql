@@ -386,6 +386,12 @@ SET status = iif(attempt_count > 1, 'retrying', 'pending'),
 FROM (VALUES {rows}) AS held
 WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 AND deliveries.status = 'in_flight';
 
+-- name: drop
+UPDATE deliveries
+SET status = 'cancelled', completed_at = ?1, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
+FROM (VALUES {rows}) AS held
+WHERE deliveries.id = held.column1 AND deliveries.attempt_count = held.column2 AND deliveries.status = 'in_flight';
+
 -- name: release_all
 -- The attempt stays counted: it may have arrived. As one whose lease ran out, it is due and in flight.
 UPDATE deliveries SET due_at = ?1, lease_until = ?1 WHERE status = 'in_flight';
@@ -412,8 +418,12 @@ UPDATE endpoint_states SET failing_since = NULL WHERE webhook_id = ?;
 -- name: cancel_waiting
 UPDATE deliveries
 SET status = 'cancelled', completed_at = ?2, next_attempt_at = NULL, lease_until = NULL, due_at = NULL
-WHERE webhook_id = ?1 AND due_at IS NOT NULL AND (
-    ?3 IS NULL OR replay_id IS NULL AND (position <= ?3 OR position IS NULL AND created_at <= ?4)
+WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE webhook_id = ?1 AND due_at IS NOT NULL AND (
+        ?3 IS NULL OR replay_id IS NULL AND (position <= ?3 OR position IS NULL AND created_at <= ?4)
+    )
+    LIMIT ?5
 );
 
 -- name: resend

@@ -330,6 +330,20 @@ async def test_cancelling_ends_what_has_not_ended(ledger: Deliveries) -> None:
     assert await status(ledger, "D003") == "pending"
 
 
+async def test_of_many_that_are_cancelled_none_is_left(ledger: Deliveries) -> None:
+    """More than are cancelled in one transaction."""
+    await add(ledger, *(delivery(number, id=f"D{number:05}") for number in range(1, 2201)))
+    assert await ledger.cancel_waiting("H", START, (2100, START)) == 2100
+    assert len(await claim(ledger, limit=200, through=3000)) == 100
+
+
+async def test_what_is_dropped_is_cancelled_and_nothing_else_is(ledger: Deliveries) -> None:
+    await add(ledger, *(delivery(number) for number in range(1, 4)))
+    first, second = await claim(ledger, limit=2)
+    await ledger.drop([first, structs.replace(second, attempt_count=7)], plus(START, 1))
+    assert [await status(ledger, id) for id in ("D001", "D002", "D003")] == ["cancelled", "in_flight", "pending"]
+
+
 async def test_what_is_given_back_is_due_again_and_not_counted(ledger: Deliveries) -> None:
     await add(ledger, delivery(1), delivery(2))
     first, second = await claim(ledger)

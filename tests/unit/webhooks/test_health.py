@@ -45,6 +45,13 @@ def test_who_is_new_may_have_all_that_it_asked_for() -> None:
     assert (play.room("a", 10), play.room("a", 4), play.room("b", 3)) == (6, 0, 3)
 
 
+def test_an_ordered_endpoint_has_one_under_way_whatever_became_of_that_in_the_ledger() -> None:
+    play = Play()
+    play.one("a", is_success=True)
+    play.begin("a")
+    assert play.lanes.limits(lambda id: EndpointLimits(id, 10, True), play.now)("a") is None
+
+
 def test_failures_halve_the_window_and_successes_open_it() -> None:
     play = Play()
     play.end("a", play.begin("a", 8), is_success=False)

@@ -155,6 +155,7 @@ def test_the_components_of_an_execution(database: sqlite3.Connection) -> None:
         ("task_leases_expired", "task_leases_by_end (expires_at<?)"),
         ("renew", "SEARCH deliveries USING INDEX"),
         ("release", "SEARCH deliveries USING INDEX"),
+        ("drop", "SEARCH deliveries USING INDEX"),
         ("next_due", "deliveries_due"),
         ("due_endpoints", "deliveries_claim (shard=? AND webhook_id=? AND due_at<?)"),
         ("in_flight", "deliveries_in_flight (webhook_id=? AND due_at>?)"),
