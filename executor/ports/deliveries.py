@@ -193,9 +193,9 @@ class Deliveries(Protocol):
         """Makes due what is in flight with a lease beyond `latest`: a clock has stepped back. Answers how many."""
 
     async def cancel_waiting(self, webhook_id: str, now: Instant, until: tuple[int, Instant] | None = None) -> int:
-        """Cancels what has not ended, some at a time, so that others write in between; answers how many. With `until`,
-        an event's position and time, only what was there then: live deliveries of events up to it, and test events
-        from before it; replays end by themselves."""
+        """Cancels what has not ended, some at a time, so that others write in between; answers how many. With
+        `until`, an event's position and time, only what was there then: live deliveries of events up to it, and test
+        events from before it; replays end by themselves."""
 
     async def next_due(self, shard: int) -> Instant | None:
         """When the shard's next delivery is due (or its lease runs out); null where nothing waits."""
