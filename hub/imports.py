@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from msgspec import Struct
 
@@ -29,11 +29,8 @@ from hub.wiring import database_url, usable
 from storage.codec import GENESIS, Link
 from storage.copying import follow
 from storage.errors import Broken, StorageError
-from storage.open import open_store
+from storage.open import OpenedStore, open_store
 from webhooks.fanout import CHECKPOINT
-
-if TYPE_CHECKING:
-    from storage.open import OpenedStore
 
 _GZIP: Final = b"\x1f\x8b"
 _PAGE: Final = 500

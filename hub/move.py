@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -19,12 +19,9 @@ from hub.wiring import database_url
 from storage.codec import GENESIS, Link
 from storage.copying import CARRIED, Table, follow, proved
 from storage.errors import Broken, StorageError
-from storage.open import is_postgres, open_store, sqlite_path
+from storage.open import OpenedStore, is_postgres, open_store, sqlite_path
 from storage.projections import noted_revisions, projections
 from storage.urls import shown
-
-if TYPE_CHECKING:
-    from storage.open import OpenedStore
 
 _HALF: Final = "a move into it was not finished"
 _PAGE: Final = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from executor.ports import Aggregate, Clock
 from storage.codec import CODEC, Codec
@@ -16,7 +16,7 @@ from storage.urls import sqlite_path as sqlite_path
 if TYPE_CHECKING:
     from storage.postgres.store import PostgresStore
 
-    OpenedStore = SqliteStore | PostgresStore
+OpenedStore: TypeAlias = "SqliteStore | PostgresStore"
 
 
 async def open_store(
