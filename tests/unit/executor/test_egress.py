@@ -50,6 +50,33 @@ async def test_a_body_of_several_megabytes_arrives_whole() -> None:
     assert reply.body == b"True 3072000"
 
 
+async def test_the_host_and_what_is_accepted_are_said_and_may_be_said_otherwise() -> None:
+    seen = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        seen.append({name: request.headers.getall(name) for name in ("Host", "Accept", "Accept-Encoding")})
+        return web.Response()
+
+    async with serving(answer) as port, egress(names=Names(["127.0.0.1"])) as out:
+        url = f"http://There.example.:{port}/a#b"
+        await get(out, url)
+        await out.send("GET", url, headers={"host": "other", "accept": "text/html"}, timeout=5, max_bytes=1)
+    assert seen == [
+        {"Host": [f"there.example:{port}"], "Accept": ["*/*"], "Accept-Encoding": ["gzip, deflate"]},
+        {"Host": ["other"], "Accept": ["text/html"], "Accept-Encoding": ["gzip, deflate"]},
+    ]
+
+
+async def test_head_is_answered_without_a_body() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(text="hello")
+
+    async with serving(answer) as port, egress() as out:
+        for _ in range(2):
+            reply = await out.send("HEAD", f"http://127.0.0.1:{port}/", timeout=5, max_bytes=100)
+            assert (reply.status, reply.headers["content-length"], reply.body) == (200, "5", b"")
+
+
 async def test_connections_are_kept_and_cookies_are_not() -> None:
     peers, cookies = set(), []
 

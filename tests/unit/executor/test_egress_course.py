@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.abc import ResolveResult
 
 from executor.egress import EgressError, EgressTimeout, Kind
-from tests.unit.executor.outside import Names, certificate, egress, get, serving, speaking
+from tests.unit.executor.outside import Names, accepting, certificate, egress, get, serving, speaking
 
 
 class Silent(Names):
@@ -112,6 +112,15 @@ async def test_tls_that_is_not_trusted_or_not_spoken_is_its_own_kind(tmp_path: P
     assert untrusted.kind is Kind.TLS
     assert untrusted.timings.tls is not None
     async with serving(answer) as port:
+        assert (await failing(f"https://127.0.0.1:{port}/")).kind is Kind.TLS
+
+
+async def test_a_handshake_that_is_cut_off_is_of_tls_too() -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    async with accepting(cut) as port:
         assert (await failing(f"https://127.0.0.1:{port}/")).kind is Kind.TLS
 
 

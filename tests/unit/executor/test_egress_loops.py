@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ import aiohttp
 import pytest
 import uvloop
 
-from executor.egress import Egress, EgressError
+from executor.egress import Egress, EgressError, Kind
 from tests.unit.executor.outside import Names, accepting, certificate, egress, get, speaking
 from tests.unit.executor.test_egress_course import Silent
 
@@ -230,6 +232,25 @@ async def test_another_client_reads_the_same(said: bytes) -> None:
     async with speaking(speak) as port, egress() as out, aiohttp.ClientSession() as other:
         url = f"http://127.0.0.1:{port}/"
         assert await ours(out, url) == await theirs(other, url)
+
+
+async def test_any_bytes_are_an_answer_or_an_error_of_ours() -> None:
+    chance = random.Random(7)
+    pieces = [OK, b"HTTP/1.1 ", b"200 ", b"\r\n", b"Transfer-Encoding: chunked\r\n", b"\x00", b"5\r\n", b"\xff" * 9]
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in chance.choices(pieces, k=chance.randrange(6)):
+            writer.write(piece[: chance.randrange(1, 60)])
+            await asyncio.sleep(0)
+
+    counts = Counter[str]()
+    async with speaking(speak) as port, egress() as out:
+        for _ in range(200):
+            try:
+                counts[str((await get(out, f"http://127.0.0.1:{port}/")).status)] += 1
+            except EgressError as error:
+                counts[error.kind] += 1
+    assert set(counts) == {"200", Kind.PROTOCOL}
 
 
 async def ours(out: Egress, url: str) -> tuple[int, dict[str, str], bytes] | None:

@@ -12,9 +12,9 @@ from aiohttp import web
 from aiohttp.abc import ResolveResult
 
 from executor import egress as module
-from executor.egress import EgressFailed, EgressRefused, Kind
+from executor.egress import EgressError, EgressFailed, EgressRefused, Kind
 from executor.proxy import parse
-from tests.unit.executor.outside import PUBLIC, Names, certificate, egress, get, serving
+from tests.unit.executor.outside import PUBLIC, Names, certificate, egress, get, serving, speaking
 from tests.unit.executor.proxying import proxying
 
 BASIC = "Basic dXNlcjpodW50ZXIy"  # user:hunter2
@@ -73,6 +73,30 @@ async def test_what_the_proxy_does_not_connect_to_is_a_failure() -> None:
     async with proxying(refuses=403) as proxy, egress(allow=[], names=Names([PUBLIC]), proxy=proxy.url) as out:
         with pytest.raises(EgressFailed, match="the proxy answered 403 instead of connecting"):
             await get(out, "https://there.example/")
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0\r\n", b"HTTP/1.1 200"], ids=["nothing", "garbage", "half"])
+async def test_a_proxy_that_does_not_answer_properly_is_named(said: bytes) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+
+    async with speaking(speak) as port, egress(names=Names([PUBLIC]), proxy=f"http://127.0.0.1:{port}") as out:
+        with pytest.raises(EgressFailed, match=r"^no connection through the proxy: ") as caught:
+            await get(out, "https://there.example/")
+    assert caught.value.kind is Kind.CONNECT
+
+
+async def test_a_proxy_that_speaks_before_the_server_does_is_not_the_server(tmp_path: Path) -> None:
+    """What comes with the proxy's own answer is no part of the TLS inside."""
+    trusted, _ = certificate(tmp_path)
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        await reader.read()
+
+    async with speaking(speak) as port, egress(trusted=trusted, proxy=f"http://127.0.0.1:{port}") as out:
+        with pytest.raises(EgressError, match="TLS"):
+            await out.send("GET", "https://127.0.0.1/", timeout=0.2, max_bytes=10)
 
 
 async def test_a_proxy_that_is_not_there_is_named_without_its_address() -> None:
