@@ -24,7 +24,7 @@ from hub.wiring import opened_store
 async def main(data_dir: Path, moment: str) -> None:
     hub.retention._BATCH = 1  # type: ignore[misc]
     # Whoever comes after the kill waits for the lease that it leaves.
-    hub.retention._LEASE_SECONDS, hub.retention._RENEW_SECONDS = 3.0, 0.5  # type: ignore[misc]
+    hub.retention._LEASE_SECONDS, hub.retention._RENEW_SECONDS = 1.0, 0.2  # type: ignore[misc]
     clock = SystemClock()
     async with opened_store(Settings(data_dir=data_dir), clock) as (store, _):
         ledger: Any = store.ledgers.retention
