@@ -160,8 +160,9 @@ class Deliveries(Protocol):
         *,
         through: int,
     ) -> Claimed:
-        """Takes due deliveries of a shard: pending ones, in the log's order, then retrying ones whose time has come
-        and in-flight ones whose lease ran out. `limits` is asked about each endpoint that has any; null: not now.
+        """Takes due deliveries of a shard, one of each endpoint in turn: pending ones, in the log's order, retrying
+        ones whose time has come and in-flight ones whose lease ran out, whichever has waited longer. `limits` is
+        asked about endpoints that have any, until there is enough; null: not now.
         Never more than `max_in_flight` of an endpoint under way at once, nor more begun than its rate allows; of an
         ordered one only the oldest that has not ended: of what is live, else of what is replayed, one replay after
         another. They come back as in_flight with `attempt_count` raised.

@@ -6,7 +6,7 @@ The limits of an endpoint are kept here: claims of one shard go one after the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -27,8 +27,8 @@ from executor.ports import (
 from storage.attempts import answered, counted
 from storage.found import MOST_CANCELLED, one_of, whole
 from storage.postgres.connection import Connection, Pool, arrays, changed, numbered
+from storage.postgres.due import Due
 from storage.postgres.values import back, columns
-from storage.rooms import Rooms
 from storage.rows import kinds
 from storage.sql import named
 
@@ -44,6 +44,7 @@ class PostgresDeliveries:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._last: dict[int, str] = {}
 
     async def checkpoint(self, name: str) -> int:
         return int(await self._pool.value(_sql("checkpoint"), name) or 0)
@@ -72,7 +73,8 @@ class PostgresDeliveries:
             return Claimed([])
         async with self._pool.transaction() as connection:
             await connection.execute(_sql("claim_lock"), shard)
-            due = await Due(connection, shard, now, through).of(limits, limit)
+            due = await Due(connection, shard, now, through).of(limits, limit, self._last.get(shard, ""))
+            self._last[shard] = due.last
             if not due.ids:
                 return Claimed([], due.again_at)
             if due.paced:
@@ -169,44 +171,6 @@ async def add(connection: Connection, deliveries: Sequence[Delivery], *, due_aga
     rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
     insert = f"{_INSERT} {_DUE_AGAIN if due_again else 'DO NOTHING'}"
     return changed(await connection.execute(insert, *columns(rows, len(rows[0]))))
-
-
-class Due:
-    """Which deliveries of a shard may be taken now, looked up in the transaction that takes them."""
-
-    def __init__(self, connection: Connection, shard: int, now: Instant, through: int) -> None:
-        self._connection, self._shard, self._now, self._through = connection, shard, now, through
-        self._rooms = Rooms(now)
-        self.ids: list[str] = []
-        self.paced: list[tuple[str, int]] = []
-        self.again_at: Instant | None = None
-
-    async def of(self, limits: Callable[[str], EndpointLimits | None], limit: int) -> Due:
-        """What came due first, first, over all endpoints."""
-        found = await self._connection.fetch(_sql("due_endpoints"), self._shard, self._now)
-        of = {id: wanted for (id,) in found if (wanted := limits(id)) is not None}
-        room: dict[str, int] = {}
-        for id, under_way, paced_until in await self._connection.fetch(_sql("under_way"), list(of), self._now):
-            room[id] = min(self._rooms.of(of[id], under_way, paced_until), limit)
-        rows = await self._look_up({id: of[id] for id in of if room[id] > 0}, room)
-        chosen = sorted({(due_at, position or 0, id, webhook) for webhook, id, due_at, position in rows})[:limit]
-        self.ids = [id for _, _, id, _ in chosen]
-        self.paced = self._rooms.paced(webhook for _, _, _, webhook in chosen)
-        self.again_at = self._rooms.again_at
-        return self
-
-    async def _look_up(self, of: Mapping[str, EndpointLimits], room: Mapping[str, int]) -> list[Any]:
-        ordered = [id for id in of if of[id].ordered]
-        others = [id for id in of if not of[id].ordered]
-        rows: list[Any] = []
-        if others:
-            free = [room[id] for id in others]
-            rows += await self._connection.fetch(
-                _sql("due_of_endpoints"), others, free, self._now, self._shard, self._through
-            )
-        if ordered:
-            rows += await self._connection.fetch(_sql("due_in_order"), ordered, self._now, self._through)
-        return rows
 
 
 def _held(claimed: Sequence[Delivery]) -> tuple[list[str], list[int]]:

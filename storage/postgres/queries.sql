@@ -397,47 +397,47 @@ SELECT wanted.id,
 FROM unnest($1::text[]) AS wanted (id);
 
 -- name: due_of_endpoints
--- Of each endpoint as many as it has room for: what came due first, first; of one moment, in the log's order. What is
--- replayed goes one at a time, one replay after another, and only in room that what is live leaves: what is being sent
--- is not due.
-SELECT wanted.id, due.id, due.due_at, due.position
+-- Of each endpoint as many as it has room for: what was never tried (1), in the log's order, and what is due again (2),
+-- by when it came due. What is replayed (3) goes one at a time, one replay after another: what is being sent is not due.
+SELECT wanted.id, due.kind, due.id, due.since, due.position
 FROM unnest($1::text[], $2::bigint[]) AS wanted (id, free)
 CROSS JOIN LATERAL (
-    SELECT id, due_at, position
-    FROM (
-        (SELECT 1 AS turn, id, due_at, position FROM deliveries
-         WHERE shard = $4 AND webhook_id = wanted.id AND due_at <= $3 AND coalesce(position, 0) <= $5
-           AND replay_id IS NULL
-         ORDER BY due_at, position NULLS FIRST, id
-         LIMIT wanted.free)
-        UNION ALL
-        (SELECT 2 AS turn, id, due_at, position
-         FROM (
-            SELECT id, due_at, position FROM deliveries
-            WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
-            ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
-            LIMIT 1
-         ) AS oldest
-         WHERE due_at <= $3 AND coalesce(position, 0) <= $5)
-    ) AS either
-    ORDER BY turn
-    LIMIT wanted.free
+    (SELECT 1 AS kind, id, coalesce(next_attempt_at, created_at) AS since, position FROM deliveries
+     WHERE shard = $4 AND webhook_id = wanted.id AND due_at = '' AND coalesce(position, 0) <= $5
+       AND replay_id IS NULL
+     ORDER BY due_at, position NULLS FIRST, id
+     LIMIT wanted.free)
+    UNION ALL
+    (SELECT 2 AS kind, id, due_at AS since, position FROM deliveries
+     WHERE shard = $4 AND webhook_id = wanted.id AND due_at > '' AND due_at <= $3 AND coalesce(position, 0) <= $5
+       AND replay_id IS NULL
+     ORDER BY due_at, position NULLS FIRST, id
+     LIMIT wanted.free)
+    UNION ALL
+    (SELECT 3 AS kind, id, coalesce(next_attempt_at, created_at) AS since, position
+     FROM (
+        SELECT id, due_at, next_attempt_at, created_at, position FROM deliveries
+        WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
+        ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
+        LIMIT 1
+     ) AS oldest
+     WHERE due_at <= $3 AND coalesce(position, 0) <= $5)
 ) AS due;
 
 -- name: due_in_order
 -- Of each endpoint the oldest that has not ended, if it is due: of what is live, else of what is replayed, one replay
 -- after another. The order names the column that is null, or else not, so that the index gives it.
-SELECT wanted.id, next.id, next.due_at, next.position
+SELECT wanted.id, next.turn, next.id, next.since, next.position
 FROM unnest($1::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT oldest.id, oldest.due_at, oldest.position
+    SELECT oldest.turn, oldest.id, coalesce(oldest.next_attempt_at, oldest.created_at) AS since, oldest.position
     FROM (
-        (SELECT 1 AS turn, id, due_at, position FROM deliveries
+        (SELECT 1 AS turn, id, due_at, next_attempt_at, created_at, position FROM deliveries
          WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NULL
          ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
          LIMIT 1)
         UNION ALL
-        (SELECT 2 AS turn, id, due_at, position FROM deliveries
+        (SELECT 3 AS turn, id, due_at, next_attempt_at, created_at, position FROM deliveries
          WHERE webhook_id = wanted.id AND due_at IS NOT NULL AND replay_id IS NOT NULL
          ORDER BY replay_id NULLS FIRST, position NULLS FIRST, id
          LIMIT 1)

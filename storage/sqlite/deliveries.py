@@ -30,7 +30,7 @@ from executor.ports import (
 )
 from storage.attempts import answered, counted
 from storage.found import MOST_CANCELLED, one_of, whole
-from storage.rooms import Rooms
+from storage.sqlite.due import Due
 from storage.sqlite.errors import ours
 from storage.sqlite.pool import ReadPool
 from storage.sqlite.statements import insert, queries, select_in
@@ -60,6 +60,7 @@ class SqliteDeliveries:
         self._connection = connection
         self._pool = pool
         self._claims: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._last: dict[int, str] = {}
 
     async def checkpoint(self, name: str) -> int:
         with ours():
@@ -94,7 +95,8 @@ class SqliteDeliveries:
         async with self._claims[shard]:
             # Looked up here, in many small statements; on the writer's thread each would wait for the loop.
             with ours():
-                due = Due(self._connection, shard, now, through).of(limits, limit)
+                due = Due(self._connection, shard, now, through).of(limits, limit, self._last.get(shard, ""))
+            self._last[shard] = due.last
             if not due.ids:
                 return Claimed([], due.again_at)
             rows = await self._writer.run(lambda db: _take(db, due, now, lease_until))
@@ -182,55 +184,6 @@ def add(
     """Those whose id exists are left alone, unless said."""
     rows = [(*astuple(delivery), _due_at(delivery)) for delivery in deliveries]
     insert(db, f"deliveries({_COLUMNS}, due_at)", rows, on_conflict)
-
-
-class Due:
-    """Which deliveries of a shard may be taken now."""
-
-    def __init__(self, db: sqlite3.Connection, shard: int, now: Instant, through: int) -> None:
-        self._db, self._shard, self._now, self._through = db, shard, now, through
-        self._rooms = Rooms(now)
-        self._found: list[tuple[str, int, str, str]] = []
-        self.ids: list[str] = []
-        self.paced: list[tuple[str, int]] = []
-        self.again_at: Instant | None = None
-
-    def of(self, limits: Callable[[str], EndpointLimits | None], limit: int) -> Due:
-        """What came due first, first, over all endpoints."""
-        for (webhook_id,) in self._db.execute(queries()["due_endpoints"], (self._shard, self._now)).fetchall():
-            wanted = limits(webhook_id)
-            if wanted is not None and (room := min(self._room(wanted), limit)) > 0:
-                self._look_up(wanted, room)
-        chosen = sorted(set(self._found))[:limit]
-        self.ids = [id for _, _, id, _ in chosen]
-        self.paced = self._rooms.paced(webhook_id for _, _, _, webhook_id in chosen)
-        self.again_at = self._rooms.again_at
-        return self
-
-    def _room(self, wanted: EndpointLimits) -> int:
-        under_way = self._value("in_flight", wanted.webhook_id, self._now) or 0
-        paced_until = None if wanted.rate_per_second is None else self._value("paced_until", wanted.webhook_id)
-        return self._rooms.of(wanted, under_way, paced_until)
-
-    def _look_up(self, wanted: EndpointLimits, room: int) -> None:
-        """What is live, as many as there is room for; of what is replayed one at a time, in room that is left. An
-        ordered endpoint gets one of either, so a long replay holds nothing up."""
-        of = wanted.webhook_id
-        if wanted.ordered:
-            rows = self._rows("due_in_order", of, self._now, self._through)
-            room = 1
-        else:
-            rows = self._rows("due_of_endpoint", self._shard, of, self._now, self._through, room)
-        if len(rows) < room:
-            rows += self._rows("replayed_due_in_order", of, self._now, self._through)
-        self._found += ((due_at, position or 0, id, of) for id, due_at, position in rows)
-
-    def _rows(self, name: str, *params: Any) -> list[tuple[Any, ...]]:
-        return self._db.execute(queries()[name], params).fetchall()
-
-    def _value(self, name: str, *params: Any) -> int | None:
-        row = self._db.execute(queries()[name], params).fetchone()
-        return None if row is None else int(row[0])
 
 
 def _take(db: sqlite3.Connection, due: Due, now: Instant, lease_until: Instant) -> list[tuple[Any, ...]]:

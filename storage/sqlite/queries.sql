@@ -319,25 +319,36 @@ WHERE id IS NOT NULL
 SELECT count(*) FROM deliveries WHERE webhook_id = ? AND status = 'in_flight' AND due_at > ?;
 
 -- name: due_of_endpoint
--- What is live: what came due first, first; of one moment, in the log's order.
-SELECT id, due_at, position FROM deliveries
-WHERE shard = ? AND webhook_id = ? AND due_at <= ? AND coalesce(position, 0) <= ? AND replay_id IS NULL
-ORDER BY due_at, position, id
-LIMIT ?;
+-- What is live: what was never tried (1), in the log's order, and what is due again (2), by when it came due.
+SELECT * FROM (
+    SELECT 1, id, coalesce(next_attempt_at, created_at), position FROM deliveries
+    WHERE shard = ?1 AND webhook_id = ?2 AND due_at = '' AND coalesce(position, 0) <= ?4 AND replay_id IS NULL
+    ORDER BY position, id
+    LIMIT ?5
+)
+UNION ALL
+SELECT * FROM (
+    SELECT 2, id, due_at, position FROM deliveries
+    WHERE shard = ?1 AND webhook_id = ?2 AND due_at > '' AND due_at <= ?3 AND coalesce(position, 0) <= ?4
+      AND replay_id IS NULL
+    ORDER BY due_at, position, id
+    LIMIT ?5
+);
 
 -- name: due_in_order
 -- The oldest that has not ended, if it is due; what is replayed has an order of its own.
-SELECT id, due_at, position FROM (
-    SELECT id, due_at, position FROM deliveries
+SELECT 1, id, since, position FROM (
+    SELECT id, due_at, coalesce(next_attempt_at, created_at) AS since, position FROM deliveries
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NULL
     ORDER BY position, id
     LIMIT 1
 ) WHERE due_at <= ? AND coalesce(position, 0) <= ?;
 
 -- name: replayed_due_in_order
--- The same of what is replayed: one replay after another. What is being sent is not due, so that it is one at a time.
-SELECT id, due_at, position FROM (
-    SELECT id, due_at, position FROM deliveries
+-- The same of what is replayed (3): one replay after another. What is being sent is not due, so that it is one at a
+-- time.
+SELECT 3, id, since, position FROM (
+    SELECT id, due_at, coalesce(next_attempt_at, created_at) AS since, position FROM deliveries
     WHERE webhook_id = ? AND due_at IS NOT NULL AND replay_id IS NOT NULL
     ORDER BY replay_id, position, id
     LIMIT 1

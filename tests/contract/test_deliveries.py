@@ -179,6 +179,34 @@ async def test_a_claim_over_several_endpoints_is_fair_by_age(ledger: Deliveries)
     assert ids(await claim(ledger, *both)) == ["D003", "D005", "D007"]
 
 
+async def test_who_has_much_waiting_holds_up_nobody(ledger: Deliveries) -> None:
+    both = (EndpointLimits("H", 100, False), EndpointLimits("G", 100, False))
+    await add(ledger, *(delivery(number) for number in range(50)), *(delivery(n, webhook_id="G") for n in (90, 91)))
+    assert ids(await claim(ledger, *both, limit=5)) == ["D000", "D090", "D001", "D091", "D002"]
+
+
+async def test_of_more_endpoints_than_a_claim_may_take_all_have_their_turn(ledger: Deliveries) -> None:
+    names = [f"H{number}" for number in range(5)]
+    await add(ledger, *(delivery(10 * n + m, webhook_id=name) for n, name in enumerate(names) for m in range(3)))
+    limits = [EndpointLimits(name, 100, False) for name in names]
+    served = [one.webhook_id for _ in range(5) for one in await claim(ledger, *limits, limit=2)]
+    assert sorted(served[:4]) == ["H0", "H1", "H2", "H3"]
+    assert sorted(served) == sorted(names * 2)
+
+
+async def test_a_retry_has_its_turn_before_what_came_after_it(ledger: Deliveries) -> None:
+    late = plus(START, 5)
+    await add(
+        ledger,
+        delivery(1, status="retrying", attempt_count=1, next_attempt_at=plus(START, 3)),
+        delivery(2),
+        *(delivery(number, next_attempt_at=late, created_at=late) for number in range(3, 9)),
+    )
+    one_at_a_time = EndpointLimits("H", 100, False, None, 1)
+    taken = [ids(await claim(ledger, one_at_a_time, at=plus(START, 9))) for _ in range(3)]
+    assert taken == [["D002"], ["D001"], ["D003"]]
+
+
 async def test_an_ordered_endpoint_has_only_its_oldest_under_way(ledger: Deliveries) -> None:
     await add(ledger, delivery(2), delivery(1), delivery(3))
     (first,) = await claim(ledger, ONE_BY_ONE)
