@@ -17,7 +17,10 @@ Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Patterns = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100)]
 Ids = Annotated[tuple[Name, ...], Meta(max_length=1000)]
 PriorityWord = Literal["low", "medium", "normal", "high", "critical", "urgent"]
-Priority = Annotated[int, Meta(ge=1, le=10)] | PriorityWord
+Priority = Annotated[
+    Annotated[int, Meta(ge=1, le=10)] | PriorityWord,
+    Meta(description="must be 1 to 10, or low, medium, normal, high, critical or urgent"),
+]
 Headers = Annotated[
     dict[
         Annotated[str, Meta(min_length=1, max_length=128)],

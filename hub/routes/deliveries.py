@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from executor.domain.values import Instant
 from executor.ports import DeliveryQuery
@@ -41,7 +41,10 @@ class ListAllDeliveries(ListDeliveries, frozen=True, kw_only=True, forbid_unknow
 class CancelWaiting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is left out restricts nothing. `events` are patterns; the times are of the deliveries' creation."""
 
-    status: WaitingStatus | tuple[WaitingStatus, ...] = ()
+    status: Annotated[
+        WaitingStatus | tuple[WaitingStatus, ...],
+        Meta(description="must be pending or retrying, or a list of these: what waits"),
+    ] = ()
     events: tuple[str, ...] = ()
     start_time: TimeValue | None = None
     end_time: TimeValue | None = None

@@ -171,6 +171,15 @@ async def test_what_is_wrong_is_named_at_creation_and_at_a_change(
     assert types == ["webhook.created"]
 
 
+async def test_a_value_of_several_forms_is_refused_with_what_would_be_right(admin: Client) -> None:
+    levels = await admin.post("/webhooks", {"url": URL, "events": ["*"], "filters": {"priority_levels": ["soon"]}})
+    words = "must be 1 to 10, or low, medium, normal, high, critical or urgent"
+    assert levels.json["message"] == f"filters.priority_levels[0]: {words}"
+    webhook = await admin.webhook(URL)
+    status = await admin.post(f"/webhooks/{webhook['id']}/cancel", {"status": "in_flight"})
+    assert status.json["message"] == "status: must be pending or retrying, or a list of these: what waits"
+
+
 async def test_everything_that_is_wrong_is_said_at_once(admin: Client) -> None:
     answer = await admin.post(
         "/webhooks",
