@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -19,7 +19,7 @@ import msgspec
 
 from executor.domain.errors import Unavailable
 from executor.domain.events.webhook import Endpoint
-from executor.domain.secrets import REDACTED
+from executor.domain.secrets import REDACTED, redact
 from executor.domain.values import Instant, derived_id, moment
 from executor.egress import Egress, EgressError, EgressRefused, Reply
 from executor.exchange import Timings
@@ -48,6 +48,8 @@ _UNAUTHORIZED = 401
 _SHORTEST_SECONDS = 0.001
 _TRUSTED_SECONDS = 2.0
 _KEPT_OPENED = 1000
+_SHORTEST_HIDDEN = 6
+"""A shorter text may stand anywhere by chance."""
 _ENCODER = msgspec.json.Encoder()
 
 log = logging.getLogger(__name__)
@@ -144,7 +146,7 @@ class Attempts:
         )
         if token and reply.status == _UNAUTHORIZED:
             self._tokens.forget((state.id, state.version))
-        return sending.answered(reply)
+        return sending.answered(reply, _hidden(secret))
 
     async def _token(self, state: State, target: Endpoint, opened: Opened) -> dict[str, str]:
         """The header of an endpoint that wants one of OAuth 2.0; to get it is a part of the attempt and its time."""
@@ -242,12 +244,14 @@ class _Sending:
         """Since it began."""
         return time.monotonic() - self._started
 
-    def answered(self, reply: Reply) -> Outcome:
+    def answered(self, reply: Reply, hidden: Sequence[str]) -> Outcome:
+        """`hidden` stands nowhere in what is kept: a receiver may answer with what it was sent."""
+        text = reply.body.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         return Outcome(
             started_at=self.started_at,
             duration_ms=_ms(self.seconds()),
             status_code=reply.status,
-            response_body=reply.body.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            response_body=redact(text, hidden),
             retry_after=reply.headers.get("retry-after"),
             request_headers=self._shown(),
             timings=_json(reply.timings),
@@ -265,6 +269,13 @@ class _Sending:
 
     def _shown(self) -> str | None:
         return None if self.headers is None else _json(self.headers)
+
+
+def _hidden(headers: Mapping[str, str]) -> list[str]:
+    """The values of secret headers, a credential also without its scheme, and each as JSON writes it."""
+    values = {part for value in headers.values() for part in (value, value.partition(" ")[2])}
+    values |= {_ENCODER.encode(value).decode()[1:-1] for value in values}
+    return [value for value in values if len(value) >= _SHORTEST_HIDDEN]
 
 
 def _json(value: dict[str, str] | Timings) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from executor.domain.values import plus
 from executor.ports import Attempt, Delivery, EndpointLimits, Settled
-from tests.integration.receiving import World, until, world
+from tests.integration.receiving import Arrived, World, receiving, until, world
 from webhooks.courier import Courier
 from webhooks.deliver import Made
 from webhooks.directory import Directory
@@ -168,3 +169,27 @@ async def test_an_endpoint_found_switched_off_loses_only_what_was_found(hub: Wor
     after = await commands.test(acme, state.id)
     assert await hub.webhooks.worker._courier._attempts.make(held, off, lambda: True) is None
     assert [await status(hub, each) for each in (before, after)] == ["cancelled", "pending"]
+
+
+async def test_a_receiver_that_answers_with_what_it_was_sent_shows_no_secret(hub: World) -> None:
+    async def echo(arrived: Arrived) -> web.StreamResponse:
+        return web.json_response(dict(arrived.headers))
+
+    acme = await hub.organization("acme")
+    async with receiving() as receiver:
+        receiver.replies = [echo]
+        token, key = "t0ken-of-ours", 'key "of" ours'
+        secret = {"authentication": {"type": "bearer", "token": token}, "headers": {"X-Key": key}}
+        state = (await hub.register(acme, receiver.url, **secret)).state
+        sent = await hub.webhooks.commands.test(acme, state.id)
+        await hub.start()
+        await until(lambda: _has_ended(hub, sent))
+    (attempt,) = await hub.attempts(sent.id)
+    assert receiver.arrived[0].headers["X-Key"] == key
+    assert "webhook-signature" in str(attempt.response_body)
+    assert "t0ken" not in repr(attempt)
+    assert "of" not in str(attempt.response_body).partition("X-Key")[2].partition(",")[0]
+
+
+async def _has_ended(hub: World, delivery: Delivery) -> bool:
+    return await status(hub, delivery) == "succeeded"
