@@ -42,9 +42,14 @@ class Connector:
         self._user_agent, self._trusted = user_agent, trusted
         self._tls: ssl.SSLContext | None = None
 
+    async def load_tls(self) -> ssl.SSLContext:
+        """Once, before the first connection that needs it: certificates are many files."""
+        self._tls = self._tls or await asyncio.to_thread(tls_context, self._trusted)
+        return self._tls
+
     async def connect(self, origin: Origin, course: Course, ended: Callable[[Connection], None]) -> Connection:
         """Raises `Refusal` and `Failure`, and leaves no socket behind, nor when it is cancelled."""
-        tls = (self._tls or await self._load_tls()) if origin.is_tls else None
+        tls = await self.load_tls() if origin.is_tls else None
         made = partial(Connection, origin, ended)
         if self._proxy is None:
             infos = await self._infos(origin, course)
@@ -123,10 +128,6 @@ class Connector:
         if secure is None:  # Closed meanwhile.
             raise Failure(_NO_TLS, Kind.TLS)
         connection.secure(secure)
-
-    async def _load_tls(self) -> ssl.SSLContext:
-        self._tls = await asyncio.to_thread(tls_context, self._trusted)
-        return self._tls
 
 
 async def _connected(

@@ -107,6 +107,8 @@ class Egress:
         """
         given = headers or {}
         target = self._sendable(method, url, given)
+        if target.origin.is_tls:
+            await self._connector.load_tls()  # The first to come shall not pay for it out of its own time.
         course = Course()
         deadline = asyncio.timeout(timeout)
         try:
