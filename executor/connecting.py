@@ -44,7 +44,8 @@ class Connector:
 
     async def load_tls(self) -> ssl.SSLContext:
         """Once, before the first connection that needs it: certificates are many files."""
-        self._tls = self._tls or await asyncio.to_thread(tls_context, self._trusted)
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(tls_context, self._trusted)
         return self._tls
 
     async def connect(self, origin: Origin, course: Course, ended: Callable[[Connection], None]) -> Connection:
