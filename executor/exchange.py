@@ -118,4 +118,4 @@ class Course:
 
 
 def _ms(since: float, until: float) -> float | None:
-    return (until - since) * 1000 if since else None
+    return round((until - since) * 1000, 2) if since else None

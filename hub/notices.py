@@ -54,6 +54,10 @@ class Notice(NamedTuple):
     text: Callable[[_Data], str]
 
 
+def _attempts(count: int) -> str:
+    return "one attempt" if count == 1 else f"{count} attempts"
+
+
 def _because(text: str, reason: str | None) -> str:
     return f"{text}: {reason}" if reason else text
 
@@ -67,7 +71,7 @@ NOTICES: Final[dict[type[Event], Notice]] = {
         "warning",
         "delivery_id",
         lambda of: (
-            f"a delivery of {of.event_type} was given up after {of.attempt_count} attempts: {of.last_error}; "
+            f"a delivery of {of.event_type} was given up after {_attempts(of.attempt_count)}: {of.last_error}; "
             f"it can be sent again"
         ),
     ),

@@ -65,8 +65,8 @@ class Webhooks:
         pump = Pump(deliveries, directory, courier, doorbell, clock)
         self._deliveries, self._clock, self._directory = deliveries, clock, directory
         self._turn = Turn(store.ledgers.leases, CHECKPOINT, clock.new_id(), turn_seconds)
-        self.commands = Commands(store.log, deliveries, sealer, egress, clock, doorbell)
-        self.callbacks = Callbacks(store.log, sealer, egress, clock)
+        self.commands = Commands(store.log, store.reads, deliveries, sealer, egress, clock, doorbell)
+        self.callbacks = Callbacks(store.log, store.reads, sealer, egress, clock)
         self.redeliveries = Redeliveries(store.log, deliveries, store.ledgers.redelivery, clock, doorbell)
         self.fanout = Fanout(store.log, deliveries, facts, doorbell, clock)
         self.replayer = WebhookReplayer(

@@ -10,9 +10,10 @@ from msgspec import structs
 from executor.domain.errors import Code, Invalid, Problem, ResourceConflict
 from executor.domain.values import derived_id
 from executor.egress import Egress
-from executor.ports import Clock, EventLog, NewEvent, StreamAppend
+from executor.ports import Clock, EventLog, NewEvent, Reads, StreamAppend
 from executor.sealing import Sealer
 from webhooks import endpoint
+from webhooks.commands import require_room
 from webhooks.requests import CreateWebhook
 from webhooks.secrets import EndpointSecrets
 from webhooks.signing import new_secret
@@ -30,8 +31,9 @@ class Callback(NamedTuple):
 
 
 class Callbacks:
-    def __init__(self, log: EventLog, sealer: Sealer, egress: Egress, clock: Clock) -> None:
-        self._log, self._secrets, self._egress, self._clock = log, EndpointSecrets(sealer), egress, clock
+    def __init__(self, log: EventLog, reads: Reads, sealer: Sealer, egress: Egress, clock: Clock) -> None:
+        self._log, self._reads = log, reads
+        self._secrets, self._egress, self._clock = EndpointSecrets(sealer), egress, clock
 
     async def of(self, organization_id: str, url: str) -> Callback:
         """Raises `Invalid` for a URL that no webhook may have, `ResourceConflict` where its endpoint is off."""
@@ -45,6 +47,7 @@ class Callbacks:
             raise ResourceConflict(said, FIELD)
         if problems := await self._egress.check_reachable(url):
             raise Invalid([Problem(Code.VALIDATION_ERROR, each, FIELD) for each in problems])
+        await require_room(self._reads, organization_id)
         secret = new_secret()
         request = CreateWebhook(url=url, events=tuple(sorted(endpoint.ENDS)))
         change = await self._secrets.sealed(organization_id, id, request, secret)

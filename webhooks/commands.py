@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from executor.domain.errors import Code, Invalid, NotFound, Problem, ResourceConflict
 from executor.domain.events import Event
@@ -12,16 +12,19 @@ from executor.domain.secrets import REDACTED
 from executor.domain.values import Instant, plus
 from executor.egress import Egress
 from executor.handle import handle
-from executor.ports import Clock, Deliveries, Delivery, EventLog, Metadata
+from executor.ports import Clock, Deliveries, Delivery, Eq, EventLog, Metadata, Reads
 from executor.sealing import Sealer
 from webhooks import endpoint
 from webhooks.body import TEST_EVENT, body_of_test
 from webhooks.checks import check, secret_problem, signing_after
 from webhooks.doorbell import Doorbell
-from webhooks.endpoint import EndpointChange, State
+from webhooks.endpoint import EndpointChange, State, WebhookRow
 from webhooks.requests import DEFAULT_OVERLAP_SECONDS, CreateWebhook, RotateSecret, UpdateWebhook, given
 from webhooks.secrets import EndpointSecrets
 from webhooks.signing import new_secret
+
+MOST_WEBHOOKS: Final = 10_000
+"""Of an organization, those of its runs included: each is kept in memory by whoever fans out."""
 
 
 class Created(NamedTuple):
@@ -50,9 +53,16 @@ class Commands:
     at once, and `Unavailable`."""
 
     def __init__(
-        self, log: EventLog, deliveries: Deliveries, sealer: Sealer, egress: Egress, clock: Clock, doorbell: Doorbell
+        self,
+        log: EventLog,
+        reads: Reads,
+        deliveries: Deliveries,
+        sealer: Sealer,
+        egress: Egress,
+        clock: Clock,
+        doorbell: Doorbell,
     ) -> None:
-        self._log, self._deliveries = log, deliveries
+        self._log, self._reads, self._deliveries = log, reads, deliveries
         self._secrets, self._egress = EndpointSecrets(sealer), egress
         self._clock, self._doorbell = clock, doorbell
 
@@ -60,6 +70,7 @@ class Commands:
         problems = await check(request, self._egress)
         if problems:
             raise Invalid(problems)
+        await require_room(self._reads, caller.organization_id)
         id = self._clock.new_id()
         secret = given(request.secret) or new_secret(signing_after(request, None))
         change = await self._secrets.sealed(caller.organization_id, id, request, secret)
@@ -145,6 +156,13 @@ class Commands:
         )
         state: State = appended.state
         return state
+
+
+async def require_room(reads: Reads, organization_id: str) -> None:
+    """Raises `ResourceConflict` where an organization has as many webhooks as it may have."""
+    where = (Eq("organization_id", organization_id), Eq("deleted", 0))
+    if await reads.count(WebhookRow, where) >= MOST_WEBHOOKS:
+        raise ResourceConflict(f"there are {MOST_WEBHOOKS:,} webhooks already; delete some first")
 
 
 async def stored(log: EventLog, id: str, organization_id: str) -> State:

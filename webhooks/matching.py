@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from executor.domain.events import CATALOGUE, Event
@@ -27,7 +28,11 @@ def matches(pattern: str, type: str) -> bool:
 
 def types_of(patterns: Iterable[str]) -> frozenset[str]:
     """The known event types that any of the patterns matches."""
-    patterns = tuple(patterns)
+    return _types_of(tuple(patterns))
+
+
+@lru_cache(1024)
+def _types_of(patterns: tuple[str, ...]) -> frozenset[str]:
     return frozenset(type for type in CATALOGUE if any(matches(pattern, type) for pattern in patterns))
 
 

@@ -61,6 +61,10 @@ class Redeliveries:
         again = await self._redelivery.resend(id, self._clock.now())
         if again is None:
             raise ResourceConflict("the delivery is being sent at this moment; see what comes of it", "status")
+        if not (await stored(self._log, found.webhook_id, caller.organization_id)).is_active:
+            # Switched off in between: whoever comes last, this or the fan-out, cancels it.
+            await self._redelivery.cancel([id], self._clock.now())
+            raise ResourceConflict(f"the webhook {state.id} is not active; enable it first", "active")
         self._doorbell.ring(again.shard)
         return again
 

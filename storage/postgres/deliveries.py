@@ -34,6 +34,8 @@ from storage.sql import named
 
 _COLUMNS: Final = ", ".join(Delivery.__struct_fields__)
 _ATTEMPT_COLUMNS: Final = ", ".join(Attempt.__struct_fields__)
+_PLANNED_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+"""A plan that was kept from when the table was small reads all of it: 20 ms for what takes 1.5."""
 _STATE_COLUMNS: Final = ", ".join(EndpointState.__struct_fields__)
 _TYPES: Final = {str: "text", int: "bigint", bytes: "bytea"}
 _ENDED: Final = frozenset({"succeeded", "exhausted", "cancelled"})
@@ -72,6 +74,7 @@ class PostgresDeliveries:
         if limit <= 0:
             return Claimed([])
         async with self._pool.transaction() as connection:
+            await connection.execute(_PLANNED_ANEW)
             await connection.execute(_sql("claim_lock"), shard)
             due = await Due(connection, shard, now, through).of(limits, limit, self._last.get(shard, ""))
             self._last[shard] = due.last
@@ -97,6 +100,7 @@ class PostgresDeliveries:
             for one in sorted(settled, key=lambda one: one.attempt.delivery_id)
         ]
         async with self._pool.transaction() as connection:
+            await connection.execute(_PLANNED_ANEW)
             await connection.execute(_INSERT_ATTEMPTS, *columns(attempts, len(Attempt.__struct_fields__)))
             await connection.execute(_sql("settle"), *columns(made, 5))
             await connection.execute(_sql("answered"), *columns(answered(settled), 4))

@@ -225,3 +225,16 @@ async def test_enable_switches_on_and_an_inactive_one_cannot_be_tested(admin: Cl
     for _ in range(2):
         disabled = await admin.post(f"{path}/disable")
         assert (disabled.status, disabled.data["active"], disabled.data["disabled_reason"]) == (200, False, None)
+
+
+async def test_an_organization_has_no_more_webhooks_than_fit(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its runs are among them: a URL of its own for each run would be endless."""
+    listed = await admin.get("/webhooks")
+    monkeypatch.setattr("webhooks.commands.MOST_WEBHOOKS", listed.metadata["total_count"] + 1)
+    last = await admin.post("/webhooks", {"url": URL, "events": ["*"]})
+    assert last.status == 201
+    one_more = await admin.post("/webhooks", {"url": URL, "events": ["*"]})
+    assert (one_more.status, one_more.codes) == (409, {"RESOURCE_CONFLICT"})
+    await admin.delete(f"/webhooks/{last.data['id']}")
+    again = await admin.post("/webhooks", {"url": URL, "events": ["*"]})
+    assert again.status == 201
