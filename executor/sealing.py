@@ -106,6 +106,12 @@ class Sealer:
         """What was sealed for this organization and context. Raises `Unsealable`."""
         return _open(await self._data_key(organization_id), sealed, organization_id, context).decode()
 
+    async def key_in_use(self, organization_id: str) -> str:
+        """The key under which an organization's texts open now, sealed: what was opened under another one is not to
+        be used any more. Raises `Unsealable`."""
+        await self._data_key(organization_id)
+        return self._known[organization_id].sealed_key
+
     def forget(self, organization_id: str) -> None:
         """Asks the ledger before an organization's key is used again."""
         self._known.pop(organization_id, None)

@@ -70,7 +70,7 @@ class Attempts:
         self._log, self._deliveries = log, deliveries
         self._facts, self._secrets, self._egress, self._clock = facts, secrets, egress, clock
         self._tokens = Tokens(egress)
-        self._kept: Kept[tuple[str, int], tuple[Opened, float]] = Kept(_KEPT_OPENED)
+        self._kept: Kept[tuple[str, int, str], tuple[Opened, float]] = Kept(_KEPT_OPENED)
 
     async def close(self) -> None:
         await self._tokens.close()
@@ -165,10 +165,10 @@ class Attempts:
         return {"Authorization": f"Bearer {token}"}
 
     async def _opened(self, state: State) -> Opened:
-        """What is secret in an endpoint is opened once for many attempts, but not trusted for long: its key may be
-        forgotten, and a retired secret ends."""
-        key, now = (state.id, state.version), time.monotonic()
-        kept = self._kept.get(key)
+        """What is secret in an endpoint is opened once for many attempts: while its organization's key is the same,
+        and not for long, since a retired secret ends."""
+        key = (state.id, state.version, await self._secrets.key_in_use(state))
+        now, kept = time.monotonic(), self._kept.get(key)
         if kept is None or now >= kept[1]:
             kept = (await self._secrets.opened(state, self._clock.now()), now + _TRUSTED_SECONDS)
             self._kept.keep(key, kept)

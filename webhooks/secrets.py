@@ -84,6 +84,10 @@ class EndpointSecrets:
             return False
         return hmac.compare_digest(newest.encode(), secret.encode())
 
+    async def key_in_use(self, state: State) -> str:
+        """What opens of it, opens under this key. Raises `Unsealable`."""
+        return await self._sealer.key_in_use(state.organization_id)
+
     async def opened(self, state: State, now: Instant) -> Opened:
         """Raises `Unsealable`. While one secret replaces another both are answered."""
         stored = _endpoint(state)
