@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from msgspec.structs import replace
 
 from executor.clock import SystemClock
@@ -21,11 +23,20 @@ from storage.postgres.reads import DIALECT
 from storage.rows import shape
 from storage.sql import named
 from tests.contract.notes import AGGREGATES
+from tests.postgres import PostgresServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def database(postgres_url: str) -> AsyncIterator[Connection]:
-    """A log of some thousand events, so that the planner has something to choose by."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database(postgres_server: PostgresServer) -> AsyncIterator[Connection]:
+    """A log of some thousand events, so that the planner has something to choose by; nobody changes it."""
+    async with postgres_server.database() as url, filled(url) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def filled(postgres_url: str) -> AsyncIterator[Connection]:
     clock = SystemClock()
     store = await open_store(postgres_url, AGGREGATES, clock=clock)
     connection = await connect(postgres_url)
@@ -47,6 +58,7 @@ async def plan(database: Connection, sql: str, params: Sequence[Any]) -> str:
     await database.execute(f"PREPARE asked AS {sql}")
     values = ", ".join(_literal(value) for value in params)
     rows = await database.fetch(f"EXPLAIN EXECUTE asked ({values})" if values else "EXPLAIN EXECUTE asked")
+    await database.execute("DEALLOCATE asked")
     return "\n".join(row[0] for row in rows)
 
 
@@ -91,7 +103,6 @@ async def test_lists_of_executions(database: Connection) -> None:
         found = await plan(database, numbered(sql.text), sql.params)
         assert index in found
         assert "Seq Scan" not in found
-        await database.execute("DEALLOCATE asked")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +24,10 @@ from storage.sqlite.reads import DIALECT
 from storage.sqlite.statements import queries
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(connect_writer(tmp_path / "log.db")) as connection:
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    """Nobody changes it."""
+    with closing(connect_writer(tmp_path_factory.mktemp("plans") / "log.db")) as connection:
         migrate(connection)
         yield connection
 
