@@ -81,6 +81,14 @@ def rows(before: RunState, after: RunState) -> Sequence[Row]:
         engine="benchmark",
         epoch=1,
         project_id=None,
+        root_execution_id=None,
+        is_in_queue=False,
+        is_holding=True,
+        slot=None,
+        concurrency_key=None,
+        concurrency_limit=None,
+        concurrency_slot=None,
+        queue_deadline=None,
         version=after.version,
         document=b"{" + b'"x":"%d"' % after.version + b" " * 590 + b"}",
     )
@@ -88,7 +96,7 @@ def rows(before: RunState, after: RunState) -> Sequence[Row]:
 
 
 AGGREGATE: Aggregate[Any] = Aggregate(
-    prefix="execution", initial=RunState, evolve=evolve, rows=rows, name=lambda state: None
+    prefix="execution", initial=RunState, evolve=evolve, rows=rows, kinds=(ExecutionRow,)
 )
 EVENT = LogWritten(level="info", message="x" * 330)
 """About 400 bytes of data."""

@@ -44,6 +44,13 @@ async def test_steps_and_what_lies_between_them(measures: ModuleType, url: str, 
     assert all(gap > 0 for gap in found["gaps"])
 
 
+async def test_durable_appends(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    found = await importlib.import_module("append").measure(url, 2, 8)
+    assert found.per_second > 0
+    assert 1 <= found.batch <= 2
+
+
 async def test_runs_that_wait(measures: ModuleType, url: str) -> None:
     found = await measures.memory(url, 5)
     assert found["took"] > 0
