@@ -162,10 +162,7 @@ class ReplayCommands:
             created_by=caller.metadata.actor.rpartition(":")[2],
             created_at=now,
         )
-        async with self._store.exclusively(f"replays of {caller.organization_id}"):
-            await self._require_room(caller.organization_id)
-            await self._ledger.add(replay)
-        return replay
+        return await self._begun(replay)
 
     async def recover(self, caller: Caller, webhook_id: str, request: Recover, id: str, now: Instant) -> Replay:
         """As `start`: never what happened before the webhook was created."""
@@ -192,8 +189,11 @@ class ReplayCommands:
             created_by=caller.metadata.actor.rpartition(":")[2],
             created_at=now,
         )
-        async with self._store.exclusively(f"replays of {caller.organization_id}"):
-            await self._require_room(caller.organization_id)
+        return await self._begun(replay)
+
+    async def _begun(self, replay: Replay) -> Replay:
+        async with self._store.exclusively(f"replays of {replay.organization_id}"):
+            await self._require_room(replay.organization_id)
             await self._ledger.add(replay)
         return replay
 

@@ -138,14 +138,7 @@ async def opened(
         hints = _hints(store, doorbell, redis_url, clock)
         runs: dict[str, Run] = {}
         if Role.WEB in roles:
-            runs |= {
-                "feed": feed.run,
-                "key use": authenticator.keep_use,
-                "claims": claims.run,
-                "sockets": sockets.run,
-                "loop lag": lag.run,
-            }
-            runs |= _runs_of_web(store, clock)
+            runs |= _runs_of_web(store, clock, feed, authenticator, claims, sockets, lag)
         if Role.EXECUTOR in roles:
             await _announce(store, running.engine)
             runs |= _runs_of_executor(store, running, handler, clock)
@@ -206,9 +199,24 @@ def _running(store: Store, sealer: Sealer, registry: Registry, egress: Egress, c
     return _Running(engine, consequences, firing, Scheduler(store.log, store.reads, clock, firing))
 
 
-def _runs_of_web(store: Store, clock: Clock) -> dict[str, Run]:
+def _runs_of_web(
+    store: Store,
+    clock: Clock,
+    feed: Feed,
+    authenticator: Authenticator,
+    claims: Claims,
+    sockets: Sockets,
+    lag: LoopLag,
+) -> dict[str, Run]:
     counter = ChannelReplayer(store.log, store.ledgers.replays, store.ledgers.leases, clock)
-    return {"replays": once_ours(store, lambda: counter.run(is_alone=not store.is_shared))}
+    return {
+        "feed": feed.run,
+        "key use": authenticator.keep_use,
+        "claims": claims.run,
+        "sockets": sockets.run,
+        "loop lag": lag.run,
+        "replays": once_ours(store, lambda: counter.run(is_alone=not store.is_shared)),
+    }
 
 
 def _runs_of_executor(store: Store, running: _Running, handler: TaskHandler, clock: Clock) -> dict[str, Run]:

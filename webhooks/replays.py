@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from executor.domain.errors import Unavailable
 from executor.domain.values import derived_id
 from executor.ports import Clock, Delivery, EventLog, EventQuery, Leases, Recorded, Replay, Replays
@@ -21,7 +23,7 @@ from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
 from webhooks.facts import Facts
-from webhooks.fanout import wanting
+from webhooks.fanout import live, wanting
 from webhooks.matching import Matcher, types_of
 from webhooks.turn import TTL_SECONDS, Turn
 
@@ -189,27 +191,20 @@ class WebhookReplayer(WebhookJobs):
         state = await self.state(replay)
         if state is None or state.endpoint is None:
             return
-        matchers = [Matcher(state, replay.types)]
-        wanted = [recorded for recorded in found if recorded.data and await wanting(matchers, recorded, self._facts)]
-        deliveries = [self._delivery(replay, recorded, state) for recorded in wanted]
+        matcher, now = Matcher(state, replay.types), self._clock.now()
+        deliveries = [
+            _replayed(live(recorded, matcher, now), replay)
+            for recorded in found
+            if recorded.data and await wanting([matcher], recorded, self._facts)
+        ]
         moved = await self._replays.advance(replay.id, replay.position, position, len(deliveries), deliveries)
         if moved and deliveries:
             self._doorbell.ring(state.shard)
 
-    def _delivery(self, replay: Replay, recorded: Recorded, state: State) -> Delivery:
-        now = self._clock.now()
-        return Delivery(
-            id=derived_id(replay.id, recorded.id, state.id),
-            organization_id=recorded.organization_id,
-            webhook_id=state.id,
-            shard=state.shard,
-            event_id=recorded.id,
-            event=recorded.type,
-            position=recorded.position,
-            next_attempt_at=now,
-            created_at=now,
-            replay_id=replay.id,
-        )
+
+def _replayed(live: Delivery, replay: Replay) -> Delivery:
+    """A delivery of its own, beside the live one of that event."""
+    return replace(live, id=derived_id(replay.id, live.event_id, live.webhook_id), replay_id=replay.id)
 
 
 def matching(replay: Replay, *, after: int, limit: int) -> EventQuery:
