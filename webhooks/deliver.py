@@ -27,7 +27,7 @@ from executor.handle import Decide, handle
 from executor.ports import Clock, Deliveries, Delivery, EventLog, Metadata, Settled
 from executor.sealing import KeyForgotten, Unsealable
 from webhooks import body, delivery, endpoint, signing
-from webhooks.delivery import Judgement, Outcome, held_seconds, judge
+from webhooks.delivery import CUT_OFF, Judgement, Outcome, held_seconds, judge
 from webhooks.endpoint import State
 from webhooks.facts import Facts, Kept
 from webhooks.oauth2 import Grant, Tokens
@@ -103,7 +103,7 @@ class Attempts:
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (DELETED,):
                 raise
-            return sending.failed("cut off: the webhook was deleted", "cut_off")
+            return sending.failed(f"cut off: {DELETED}", CUT_OFF)
         except EgressRefused as error:
             return sending.failed(f"not sent: {error}", error.kind, error.timings)
         except EgressError as error:

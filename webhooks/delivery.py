@@ -19,6 +19,8 @@ from executor.domain.values import Instant, RetryPolicy, moment, plus
 from executor.ports import Attempt, Delivery, Settled
 
 GONE: Final = 410
+CUT_OFF: Final = "cut_off"
+"""The class of an attempt whose endpoint was deleted meanwhile: it is cancelled, and nobody gave it up."""
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
 _FAR_SECONDS = 366 * 86_400
 
@@ -67,7 +69,7 @@ def judge(policy: RetryPolicy, delivery: Delivery, outcome: Outcome, now: Instan
     if outcome.status_code is not None and 200 <= outcome.status_code < 300:
         return Judgement(settled=_ended(delivery, attempt, "succeeded", now))
     is_gone = outcome.status_code == GONE
-    if is_gone or failures >= policy.max_attempts:
+    if is_gone or (failures >= policy.max_attempts and attempt.error_class != CUT_OFF):
         exhausted = given_up(delivery, outcome.error or f"the receiver answered {outcome.status_code}")
         return Judgement(settled=_ended(delivery, attempt, "exhausted", now), exhausted=exhausted, is_gone=is_gone)
     again = plus(now, delay(policy, failures, outcome.retry_after, now, jitter))

@@ -9,6 +9,7 @@ from executor.domain.values import Instant, RetryPolicy, plus
 from executor.ports import Delivery
 from webhooks.delivery import (
     AGGREGATE,
+    CUT_OFF,
     Judgement,
     Outcome,
     Spent,
@@ -167,3 +168,10 @@ def test_who_is_busy_may_ask_to_be_left_alone() -> None:
 
     assert [asks(429), asks(503)] == [30, 30]
     assert [asks(429, None), asks(500), asks(200)] == [None, None, None]
+
+
+def test_the_last_attempt_that_is_cut_off_gives_nothing_up() -> None:
+    """Its endpoint was deleted: the delivery is cancelled, and a retry after that is not wanted."""
+    outcome = Outcome(started_at=NOW, duration_ms=1, error="cut off", error_class=CUT_OFF)
+    judgement = judge(RetryPolicy(max_attempts=3), delivery(3), outcome, NOW)
+    assert (judgement.settled.status, judgement.exhausted) == ("retrying", None)
