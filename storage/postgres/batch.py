@@ -29,8 +29,6 @@ from storage.sql import named
 
 _REMEMBERED_STREAMS: Final = 16_384
 _VERSIONS, _IDS, _NAMES, _MOVED = 1, 2, 3, 4
-_FEW: Final = 16
-"""So many events go in one statement. COPY is quicker for more, and takes three messages to the server."""
 
 Result = tuple[Appended, ...] | Exception
 Folds = dict[tuple[str, int], Any]
@@ -142,17 +140,18 @@ def _decide(plan: Plan, prepared: Prepared, folded: tuple[Folded, ...] | Excepti
 
 
 async def _write(connection: Connection, plan: Plan) -> None:
-    """All that the plan gathered, one statement a table."""
+    """All that the plan gathered, one statement a table.
+
+    Never by COPY: a server that waits for more of its data heeds no time-out, and a process that is frozen in the
+    middle of one would keep the log's lock for ever.
+    """
     if not plan.recorded:
         return
     records = [
         (*_envelope(recorded), metadata, digest, recorded.hash)
         for recorded, metadata, digest in zip(plan.recorded, plan.metadata, plan.digests, strict=True)
     ]
-    if len(records) <= _FEW:
-        await connection.execute(_INSERT_EVENTS, *map(list, zip(*records, strict=True)))
-    else:
-        await connection.copy_records_to_table("events", records=records, columns=events.ALL.split(", "))
+    await connection.execute(_INSERT_EVENTS, *map(list, zip(*records, strict=True)))
     if plan.names:
         await connection.execute(_sql("free_names"), [outward(name) for name in plan.names])
         held = [(name, stream) for name, stream in plan.names.items() if stream is not None]

@@ -1,4 +1,4 @@
-"""A proxy in front of a PostgreSQL server's socket that can cut a connection at the worst moment."""
+"""A proxy in front of a PostgreSQL server's socket that can cut a connection, or freeze its client, at the worst moment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 _SOCKET = ".s.PGSQL.5432"
+_SENT_ALONE = (b"Q", b"S", b"H", b"X", b"d", b"c")
+"""Query, Sync, Flush, Terminate, CopyData, CopyDone."""
 
 
 class Proxy:
@@ -19,11 +21,25 @@ class Proxy:
         self.url = url.replace(str(server), str(directory))
         self.cuts = 0
         self._armed: bytes | None = None
+        self._left: int | None = None
+        self._frozen = asyncio.Event()
+        self._thawed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def cut_after(self, statement: bytes) -> None:
         """The next connection that says this is cut once the server has answered; the answer is swallowed."""
         self._armed = statement
+
+    @contextlib.asynccontextmanager
+    async def frozen_after(self, messages: int) -> AsyncIterator[asyncio.Event]:
+        """From so many more messages of clients on none goes through, as if their process stood still; the event says
+        that it has come to that. At the end of the block their connections are cut."""
+        self._left, self._frozen, self._thawed = messages, asyncio.Event(), asyncio.Event()
+        try:
+            yield self._frozen
+        finally:
+            self._left = None
+            self._thawed.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self._server / _SOCKET)
@@ -46,11 +62,17 @@ class Proxy:
                     await stream.wait_closed()
 
     async def _outward(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
-        while data := await reader.read(65_536):
-            if self._armed is not None and self._armed in data:
+        async for sent in _sent(reader):
+            if self._armed is not None and self._armed in sent:
                 self._armed = None
                 doomed.set()
-            back.write(data)
+            if self._left == 0:
+                self._frozen.set()
+                await self._thawed.wait()
+                return
+            if self._left is not None:
+                self._left -= 1
+            back.write(sent)
             await back.drain()
 
     async def _inward(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
@@ -60,6 +82,21 @@ class Proxy:
                 return
             writer.write(data)
             await writer.drain()
+
+
+async def _sent(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What a client says (PostgreSQL, "Message Formats"), as it is sent: an extended query goes out as one with its
+    Sync, and each message of a COPY may go alone."""
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        first = await reader.readexactly(4)
+        yield first + await reader.readexactly(int.from_bytes(first) - 4)
+        sent = b""
+        while True:
+            head = await reader.readexactly(5)
+            sent += head + await reader.readexactly(int.from_bytes(head[1:]) - 4)
+            if head[:1] in _SENT_ALONE:
+                yield sent
+                sent = b""
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from itertools import count
 
 import asyncpg
 import pytest
@@ -192,6 +193,32 @@ async def test_a_process_that_is_frozen_with_the_log_in_its_hands_frees_it(postg
         finally:
             await end(child)
         assert [event.stream for event in await proved(store)] == ["note:a", "note:frozen"]
+
+
+async def test_a_process_that_is_frozen_at_any_message_of_an_append_frees_the_log(
+    postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(named("storage.postgres"), "begin", BEGIN.replace("'5s'", "'50ms'"))
+    async with (
+        proxied(postgres_url, postgres_server.directory) as proxy,
+        processes(proxy.url, 1) as (frozen,),
+        processes(postgres_url, 1) as (other,),
+    ):
+        for messages in count():
+            part = author(frozen).part(f"frozen-{messages}", *(f"{number}" for number in range(100)))
+            async with proxy.frozen_after(messages) as is_frozen:
+                appending = asyncio.ensure_future(frozen.log.append((part,)))
+                freezing = asyncio.ensure_future(is_frozen.wait())
+                await asyncio.wait([appending, freezing], return_when=asyncio.FIRST_COMPLETED)
+                freezing.cancel()
+                if appending.done():
+                    break
+                async with asyncio.timeout(5):
+                    await author(other).write(f"other-{messages}", "x")
+            (done,) = await appending
+            assert not done.repeated
+        assert messages > 3, "begin, the lock, the events, the commit"
+        await proved(other)
 
 
 @pytest.fixture
