@@ -31,13 +31,13 @@ _STALE_SECONDS = 1.0
 
 
 class Hooks:
-    """One endpoint for each behaviour, by path; and when something was killed or went on after a pause."""
+    """One endpoint for each behaviour, by path; and when something was killed, or was paused and went on."""
 
     def __init__(self, receiver: Hostile) -> None:
         self.receiver = receiver
         self.ids: dict[str, str] = {}
         self.killed: list[float] = []
-        self.resumed: list[float] = []
+        self.pauses: list[tuple[float, float]] = []
         self.deleted_at = 0.0
         self.acknowledged = 0
         self._numbers = count(1)
@@ -141,10 +141,17 @@ class Hooks:
         assert delivery["attempts"][-1]["status_code"] == 200
 
     def _was_cut_short(self, seen: Seen) -> bool:
-        return any(seen.began - _LATE_SECONDS <= at <= seen.began + _AT_MOST_UNDER_WAY_SECONDS for at in self.killed)
+        return any(
+            -_LATE_SECONDS <= killed - seen.began <= _AT_MOST_UNDER_WAY_SECONDS + self._paused(seen.began, killed)
+            for killed in self.killed
+        )
+
+    def _paused(self, since: float, until: float) -> float:
+        """Seconds in which who was paused could say nothing."""
+        return sum(max(0.0, min(until, end) - max(since, begin)) for begin, end in self.pauses)
 
     def _is_stale(self, seen: Seen) -> bool:
-        return any(at <= seen.began <= at + _STALE_SECONDS for at in self.resumed)
+        return any(end <= seen.began <= end + _STALE_SECONDS for _, end in self.pauses)
 
     def _are_in_order(self, path: str, events: list[str]) -> None:
         requests = self.receiver.of(path)

@@ -148,6 +148,7 @@ class Hostile:
         self._requests: Counter[str] = Counter()
         self._connections: set[asyncio.Task[None]] = set()
         self._awaited: list[tuple[str, str, asyncio.Future[Seen]]] = []
+        self._withheld: dict[str, asyncio.Event] = {}
 
     def of(self, path: str) -> list[Seen]:
         return [each for each in self.seen if each.path == path]
@@ -158,6 +159,15 @@ class Hostile:
         self._awaited.append((moment, path, future))
         async with asyncio.timeout(_LONGEST_SECONDS):
             return await future
+
+    @contextlib.asynccontextmanager
+    async def withheld(self, path: str) -> AsyncIterator[Seen]:
+        """The next request there, whose answer begins when the block has ended."""
+        over = self._withheld[path] = asyncio.Event()
+        try:
+            yield await self.next("asked", path)
+        finally:
+            over.set()
 
     async def close(self) -> None:
         for connection in self._connections:
@@ -208,6 +218,8 @@ class Hostile:
     async def _answer(self, exchange: Exchange) -> None:
         seen = exchange.seen
         self._tell("asked", seen)
+        if (over := self._withheld.pop(seen.path, None)) is not None:
+            await over.wait()
         try:
             verify(seen.body, seen.headers, self.secrets[seen.path])
         except Exception as error:

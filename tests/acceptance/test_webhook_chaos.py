@@ -92,16 +92,17 @@ def server() -> Iterator[PostgresServer]:
 
 async def another_takes_over(hooks: Hooks, paused: Machine, start: asyncio.Task[Machine]) -> None:
     """What a paused worker was sending, another sends when the lease is over; then the first one goes on."""
-    seen = await hooks.receiver.next("asked", "fails")
-    paused.process.send_signal(signal.SIGSTOP)
-    await start
+    async with hooks.receiver.withheld("fails") as seen:
+        began = time.monotonic()
+        paused.process.send_signal(signal.SIGSTOP)
+        await start
 
-    async def is_repeated() -> bool:
-        of_it = [each.number for each in hooks.receiver.of("fails") if each.delivery == seen.delivery]
-        return max(of_it) > seen.number
+        async def is_repeated() -> bool:
+            of_it = [each.number for each in hooks.receiver.of("fails") if each.delivery == seen.delivery]
+            return max(of_it) > seen.number
 
-    await until(is_repeated)
-    hooks.resumed.append(time.monotonic())
+        await until(is_repeated)
+    hooks.pauses.append((began, time.monotonic()))
     paused.process.send_signal(signal.SIGCONT)
 
 

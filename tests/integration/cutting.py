@@ -1,4 +1,4 @@
-"""A proxy in front of a PostgreSQL server's socket that can cut a connection, or freeze its client, at the worst moment."""
+"""A proxy in front of a PostgreSQL socket that cuts a connection, or freezes its client, at the worst moment."""
 
 from __future__ import annotations
 
