@@ -20,6 +20,7 @@ POLICY = {"max_attempts": 100, "initial_delay_seconds": 0.1, "max_delay_seconds"
 DELETED = "always-hangs"
 _OPEN = ("pending", "in_flight", "retrying")
 _PAUSE_SECONDS = 0.05
+_NOW_AND_THEN_SECONDS = 0.2
 _AT_MOST_UNDER_WAY_SECONDS = 5.0
 """From a request to its attempt in the ledger, with time to spare: it times out after one."""
 _LATE_SECONDS = 0.5
@@ -62,17 +63,20 @@ class Hooks:
 
     @contextlib.asynccontextmanager
     async def fed(self, client: Client, events: int) -> AsyncIterator[None]:
-        """At least so many in the course of the block, and at its end all of them."""
-        feeding = asyncio.create_task(self._feed(client, self.acknowledged + events))
+        """At least so many, at once, and then one now and then for as long as the block lasts: what waits in it for
+        a request need not wait in vain."""
+        over = asyncio.Event()
+        feeding = asyncio.create_task(self._feed(client, self.acknowledged + events, over))
         try:
             yield
+            over.set()
             await feeding
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
 
-    async def _feed(self, client: Client, until: int) -> None:
-        while self.acknowledged < until:
+    async def _feed(self, client: Client, enough: int, over: asyncio.Event) -> None:
+        while self.acknowledged < enough or not over.is_set():
             try:
                 body = {"name": f"w{next(self._numbers)}", "definition": SMALLEST}
                 answer = await client.post("/workflows", body)
@@ -80,7 +84,11 @@ class Hooks:
                 return
             assert answer.status in (201, 503), answer.body
             self.acknowledged += answer.status == 201
-            await asyncio.sleep(_PAUSE_SECONDS if answer.status == 503 else 0)
+            if answer.status == 503:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            elif self.acknowledged >= enough:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), _NOW_AND_THEN_SECONDS)
 
     async def all_arrived(self, client: Client) -> None:
         """Waits until all have ended, and looks whether it is true what is said of them."""
