@@ -20,6 +20,7 @@ from tests.integration.hubs import Client, until
 from tests.integration.machines import KEY, Machine, Machines
 
 _PAUSE_SECONDS = 0.05
+_BETWEEN_SECONDS = 1.0
 
 
 class Watcher:
@@ -101,7 +102,7 @@ class Load:
         """Some at a time, with pauses, until something else is done."""
         while not done.is_set():
             await self.start(8)
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_BETWEEN_SECONDS)
 
     async def _start(self, todo: list[int]) -> None:
         while todo:

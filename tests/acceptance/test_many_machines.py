@@ -44,7 +44,7 @@ async def test_five_hundred_runs_survive_kill_9_of_one_process_of_each_role(
 ) -> None:
     async with machines(tmp_path, server) as hub, aiohttp.ClientSession() as http:
         processes = await hub.start_all(*ROLES, *ROLES)
-        load = Load(http, processes, world, watchers=12, seed=21)
+        load = Load(http, processes, world, watchers=6, seed=21)
         async with load.watched():
             for number, machine in enumerate(processes[: len(ROLES)]):
                 share = RUNS * (number + 1) // len(ROLES) - RUNS * number // len(ROLES)
