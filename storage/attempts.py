@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from executor.domain.values import Instant
-from executor.ports import Settled, latency_bucket
+from executor.ports import CUT_OFF, Settled, latency_bucket
 
 Answered = tuple[str, Instant | None, Instant | None, Instant | None]
 """Endpoint, last success, last failure, first failure after the last success."""
@@ -17,7 +17,8 @@ Counted = tuple[str, str, str, int, int]
 
 def answered(settled: Sequence[Settled]) -> list[Answered]:
     found: dict[str, Answered] = {}
-    for one in sorted(settled, key=lambda one: one.attempt.started_at):
+    told = (one for one in settled if one.attempt.error_class != CUT_OFF)
+    for one in sorted(told, key=lambda one: one.attempt.started_at):
         at = one.attempt.started_at
         id, success, failure, since = found.get(one.webhook_id, (one.webhook_id, None, None, None))
         if one.status == "succeeded":

@@ -20,7 +20,7 @@ from msgspec import structs
 from executor.domain.errors import Unavailable
 from executor.domain.values import moment, plus
 from executor.ports import Clock, Deliveries, Delivery, EndpointLimits, Settled
-from webhooks.deliver import DELETED, Attempts, Made
+from webhooks.deliver import DELETED, STOPPED, Attempts, Made
 from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
 from webhooks.endpoint import State
@@ -126,7 +126,8 @@ class Courier:
         self._keeping = self._keeping or asyncio.create_task(self._keep(), name="delivery leases")
 
     async def close(self, grace: float) -> None:
-        """Starts nothing more, lets what flies land for some seconds, and gives the rest back unsent."""
+        """Starts nothing more, lets what flies land for some seconds, cuts the rest off, and gives back what was not
+        sent."""
         self._is_closed = True
         self._all_landed.clear()
         try:
@@ -175,11 +176,11 @@ class Courier:
         return time.monotonic() < self._held_until.get(held, 0.0)
 
     async def _give_back(self) -> None:
-        """What was answered was sent: it is settled if the store answers soon, and never given back as unsent."""
+        """What was sent is settled if the store answers soon, and never given back as unsent."""
         self._is_giving_back = True
         left = list(self._tasks)
         for task in left:
-            task.cancel()
+            task.cancel(STOPPED)
         if left:
             await asyncio.wait(left)
         if self._settling is not None:

@@ -24,10 +24,10 @@ from executor.domain.values import Instant, derived_id, moment
 from executor.egress import Egress, EgressError, EgressRefused, Reply
 from executor.exchange import Timings
 from executor.handle import Decide, handle
-from executor.ports import Clock, Deliveries, Delivery, EventLog, Metadata, Settled
+from executor.ports import CUT_OFF, Clock, Deliveries, Delivery, EventLog, Metadata, Settled
 from executor.sealing import KeyForgotten, Unsealable
 from webhooks import body, delivery, endpoint, signing
-from webhooks.delivery import CUT_OFF, Judgement, Outcome, held_seconds, judge
+from webhooks.delivery import Judgement, Outcome, held_seconds, judge
 from webhooks.endpoint import State
 from webhooks.facts import Facts, Kept
 from webhooks.oauth2 import Grant, Tokens
@@ -39,7 +39,8 @@ MOST_KEPT_BYTES: Final = 16 * 1024
 GONE_REASON: Final = "the receiver answered 410 Gone"
 
 DELETED: Final = "the webhook was deleted"
-"""The message of a cancellation that cuts an attempt off, and leaves it to be written."""
+STOPPED: Final = "this process was told to end"
+"""Messages of a cancellation that cuts an attempt off, and leaves it to be written where it was sent."""
 
 INTERNAL: Final = "internal"
 """The class of an error that is ours."""
@@ -101,9 +102,9 @@ class Attempts:
         except (Unavailable, Lapsed):
             raise
         except asyncio.CancelledError as cancelled:
-            if cancelled.args != (DELETED,):
+            if cancelled.args != (DELETED,) and not (cancelled.args == (STOPPED,) and sending.is_sent):
                 raise
-            return sending.failed(f"cut off: {DELETED}", CUT_OFF)
+            return sending.failed(f"cut off: {cancelled.args[0]}", CUT_OFF)
         except EgressRefused as error:
             return sending.failed(f"not sent: {error}", error.kind, error.timings)
         except EgressError as error:
@@ -239,6 +240,11 @@ class _Sending:
         self.headers: dict[str, str] | None = None
         self.event_time: Instant | None = None
         self._started = time.monotonic()
+
+    @property
+    def is_sent(self) -> bool:
+        """Or about to be."""
+        return self.headers is not None
 
     def seconds(self) -> float:
         """Since it began."""

@@ -16,11 +16,9 @@ from executor.domain.aggregate import Aggregate
 from executor.domain.events import Fact
 from executor.domain.events.webhook import DeliveryExhausted
 from executor.domain.values import Instant, RetryPolicy, moment, plus
-from executor.ports import Attempt, Delivery, Settled
+from executor.ports import CUT_OFF, Attempt, Delivery, Settled
 
 GONE: Final = 410
-CUT_OFF: Final = "cut_off"
-"""The class of an attempt whose endpoint was deleted meanwhile: it is cancelled, and nobody gave it up."""
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
 _FAR_SECONDS = 366 * 86_400
 
@@ -49,7 +47,8 @@ class Judgement(Struct, frozen=True, kw_only=True):
 
 
 def judge(policy: RetryPolicy, delivery: Delivery, outcome: Outcome, now: Instant, jitter: float = 0.0) -> Judgement:
-    """2xx succeeds, 410 ends, everything else is tried again until the policy is spent.
+    """2xx succeeds, 410 ends, everything else is tried again until the policy is spent; at once what was cut off,
+    which nobody gives up.
 
     `delivery.attempt_count` counts this attempt; those that were forgiven are not the policy's. `jitter` is -1 to 1.
     """
@@ -68,11 +67,11 @@ def judge(policy: RetryPolicy, delivery: Delivery, outcome: Outcome, now: Instan
     )
     if outcome.status_code is not None and 200 <= outcome.status_code < 300:
         return Judgement(settled=_ended(delivery, attempt, "succeeded", now))
-    is_gone = outcome.status_code == GONE
-    if is_gone or (failures >= policy.max_attempts and attempt.error_class != CUT_OFF):
+    is_gone, is_cut_off = outcome.status_code == GONE, attempt.error_class == CUT_OFF
+    if is_gone or (failures >= policy.max_attempts and not is_cut_off):
         exhausted = given_up(delivery, outcome.error or f"the receiver answered {outcome.status_code}")
         return Judgement(settled=_ended(delivery, attempt, "exhausted", now), exhausted=exhausted, is_gone=is_gone)
-    again = plus(now, delay(policy, failures, outcome.retry_after, now, jitter))
+    again = now if is_cut_off else plus(now, delay(policy, failures, outcome.retry_after, now, jitter))
     retrying = Settled(
         webhook_id=delivery.webhook_id, attempt=attempt, status="retrying", next_attempt_at=again, completed_at=None
     )

@@ -17,6 +17,7 @@ from executor.ports.copying import MARKS as MARKS
 from executor.ports.copying import MOVED as MOVED
 from executor.ports.copying import Copying as Copying
 from executor.ports.copying import CopySource as CopySource
+from executor.ports.deliveries import CUT_OFF as CUT_OFF
 from executor.ports.deliveries import Attempt as Attempt
 from executor.ports.deliveries import Backlog as Backlog
 from executor.ports.deliveries import CheckpointMoved as CheckpointMoved

@@ -37,6 +37,10 @@ class Delivery(Struct, frozen=True, kw_only=True):
     forgiven: int = 0
 
 
+CUT_OFF: Final = "cut_off"
+"""The class of an attempt that was sent and that we broke off ourselves: it says nothing of its endpoint."""
+
+
 class Attempt(Struct, frozen=True, kw_only=True):
     """One request of a delivery and what came of it. `error` is null where an answer came, `error_class` where it was
     a success. `request_headers` and `timings` (milliseconds of each phase) are JSON objects; nothing in them is

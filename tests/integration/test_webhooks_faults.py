@@ -176,7 +176,7 @@ async def test_killing_the_process_in_the_middle_of_a_request_sends_it_again_at_
     assert second.headers["X-Webhook-Attempt"] == "2"
 
 
-async def test_stopping_lets_what_flies_land_and_gives_the_rest_back(hub: World, receiver: Receiver) -> None:
+async def test_stopping_lets_what_flies_land_and_says_what_it_cuts_off(hub: World, receiver: Receiver) -> None:
     landing = asyncio.Event()
 
     async def late(arrived: Arrived) -> web.StreamResponse:
@@ -190,7 +190,8 @@ async def test_stopping_lets_what_flies_land_and_gives_the_rest_back(hub: World,
     acme = await hub.organization("acme")
     receiver.replies = [late, never]
     hub.webhooks.worker._grace = 0.5
-    await hub.register(acme, receiver.url, "workflow.created", ordered=False)
+    policy = QUICK | {"max_attempts": 1}
+    created = await hub.register(acme, receiver.url, "workflow.created", retry_policy=policy)
     await hub.start()
     await hub.workflow(acme, "a")
     await until(lambda: len(receiver.arrived) == 1)
@@ -199,9 +200,16 @@ async def test_stopping_lets_what_flies_land_and_gives_the_rest_back(hub: World,
     stopping = asyncio.create_task(hub.stop())
     landing.set()
     await stopping
-    landed, released = await hub.deliveries(acme)
+    landed, cut_off = await hub.deliveries(acme)
     assert (landed.status, landed.attempt_count) == ("succeeded", 1)
-    assert (released.status, released.attempt_count) == ("pending", 0)
+    assert (cut_off.status, cut_off.attempt_count) == ("retrying", 1), "though its policy has no second attempt"
+    assert cut_off.next_attempt_at is not None
+    assert cut_off.next_attempt_at <= hub.clock.now()
+    (attempt,) = (await hub.store.ledgers.deliveries.attempts([cut_off.id]))[cut_off.id]
+    assert (attempt.error, attempt.error_class) == ("cut off: this process was told to end", "cut_off")
+    state = await hub.store.ledgers.deliveries.state(created.state.id)
+    assert state is not None
+    assert (state.last_failure_at, state.failing_since) == (None, None), "the receiver is not to blame"
 
 
 async def test_dying_between_the_fact_and_its_settling_says_the_fact_once(hub: World, receiver: Receiver) -> None:

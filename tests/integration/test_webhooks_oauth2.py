@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -106,4 +107,26 @@ async def test_without_a_token_nothing_is_sent_and_the_attempt_says_why(
     assert [(attempt.error_class, attempt.status_code) for attempt in attempts] == [("oauth2", None)] * 2
     assert "answered 403" in (attempts[0].error or "")
     assert SECRET not in str(attempts)
+    assert receiver.arrived == []
+
+
+async def test_what_waits_for_its_token_at_the_end_of_the_process_was_not_sent(
+    hub: World, receiver: Receiver, tokens: Receiver
+) -> None:
+    over = asyncio.Event()
+
+    async def never(arrived: Arrived) -> web.StreamResponse:
+        await over.wait()
+        return web.Response()
+
+    tokens.replies = [never]
+    hub.webhooks.worker._grace = 0.1
+    acme, _ = await register(hub, receiver, tokens)
+    await hub.start()
+    await hub.workflow(acme, "a")
+    await until(lambda: len(tokens.arrived) == 1)
+    await hub.stop()
+    over.set()
+    (given_back,) = await hub.deliveries(acme)
+    assert (given_back.status, given_back.attempt_count) == ("pending", 0)
     assert receiver.arrived == []
