@@ -53,9 +53,9 @@ class Retention(Protocol):
         """The events of an execution's stream and of its tasks', in the order of the log."""
 
     async def blank(self, archived: Sequence[Archived]) -> list[str]:
-        """Blanks the events of executions, takes their rows away and keeps these in the ledger, in one transaction;
-        answers the ids of those that it was done for. The others have changed since, or something waits for them
-        again; they are left as they are. Their files must be on disk by now."""
+        """Blanks the events of executions, takes their rows and the deliveries of these events away, and keeps these
+        in the ledger, in one transaction; answers the ids of those that it was done for. The others have changed
+        since, or something waits for them again; they are left as they are. Their files must be on disk by now."""
 
     async def get(self, execution_id: str) -> Archived | None: ...
 

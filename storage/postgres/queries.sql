@@ -330,6 +330,19 @@ ORDER BY position;
 UPDATE events SET data = ''
 WHERE execution_id = ANY ($1::text[]) AND (stream = 'execution:' || execution_id OR left(stream, 5) = 'task:');
 
+-- name: drop_deliveries
+-- And their attempts.
+WITH dropped AS (
+    DELETE FROM deliveries
+    WHERE due_at IS NULL AND event_id = ANY (ARRAY(
+        SELECT id FROM events
+        WHERE execution_id = ANY ($1::text[])
+          AND (stream = 'execution:' || execution_id OR left(stream, 5) = 'task:')
+    ))
+    RETURNING id
+)
+DELETE FROM attempts WHERE delivery_id = ANY (ARRAY(SELECT id FROM dropped));
+
 -- name: drop_tasks
 DELETE FROM tasks WHERE execution_id = ANY ($1::text[]);
 

@@ -65,6 +65,7 @@ async def _blank(connection: Connection, archived: Sequence[Archived]) -> list[s
     done = [each.execution_id for each in kept]
     if done:
         await connection.execute(_sql("blank_executions"), done)
+        await connection.execute(_sql("drop_deliveries"), done)
         await connection.execute(_sql("drop_tasks"), done)
         await connection.execute(_sql("drop_components"), done)
         await connection.execute(_sql("drop_folds"), [f"execution:{id}" for id in done])

@@ -269,6 +269,21 @@ ORDER BY position;
 UPDATE events SET data = x''
 WHERE execution_id IN ({values}) AND (stream = 'execution:' || execution_id OR substr(stream, 1, 5) = 'task:');
 
+-- name: drop_attempts
+-- Those of the deliveries that are dropped next.
+DELETE FROM attempts WHERE delivery_id IN (
+    SELECT id FROM deliveries WHERE due_at IS NULL AND event_id IN (
+        SELECT id FROM events
+        WHERE execution_id IN ({values}) AND (stream = 'execution:' || execution_id OR substr(stream, 1, 5) = 'task:')
+    )
+);
+
+-- name: drop_deliveries
+DELETE FROM deliveries WHERE due_at IS NULL AND event_id IN (
+    SELECT id FROM events
+    WHERE execution_id IN ({values}) AND (stream = 'execution:' || execution_id OR substr(stream, 1, 5) = 'task:')
+);
+
 -- name: drop_tasks
 DELETE FROM tasks WHERE execution_id IN ({values});
 

@@ -67,6 +67,8 @@ def _blank(db: sqlite3.Connection, archived: Sequence[Archived]) -> list[str]:
     kept = unchanged(archived, versions, awaited)
     done = [each.execution_id for each in kept]
     select_in(db, queries()["blank_executions"], done)
+    select_in(db, queries()["drop_attempts"], done)
+    select_in(db, queries()["drop_deliveries"], done)
     select_in(db, queries()["drop_tasks"], done)
     select_in(db, queries()["drop_components"], done)
     select_in(db, queries()["drop_executions"], done)

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from executor.domain.execution.rows import ExecutionRow
 from executor.domain.values import Instant, plus
-from executor.ports import Archived, Delivery, ExecutionStats, Organization, Replay, Store
+from executor.ports import Archived, Attempt, Delivery, ExecutionStats, Organization, Replay, Settled, Store
 from storage.codec import digest
 from tests.contract.notes import ORG, START, Author, RunChanged
 
@@ -69,6 +69,15 @@ def delivery(position: int, status: str = "pending") -> Delivery:
         status=status,
         next_attempt_at=START if status == "pending" else None,
         created_at=START,
+    )
+
+
+def settled(of: Delivery) -> Settled:
+    attempt = Attempt(
+        delivery_id=of.id, attempt=1, started_at=START, duration_ms=1, status_code=200, error=None, response_body="ok"
+    )
+    return Settled(
+        webhook_id=of.webhook_id, attempt=attempt, status="succeeded", next_attempt_at=None, completed_at=LATER
     )
 
 
@@ -149,6 +158,24 @@ async def test_blanking_leaves_the_envelope_and_takes_the_rows(store: Store, aut
     assert await retention.get("b") is None
     assert await ids(store) == ["b"]
     assert [event.data for event in await store.log.scan(0)][:2] == [b"", b""]
+
+
+async def test_blanking_takes_the_deliveries_of_its_events_and_their_attempts(store: Store, author: Author) -> None:
+    await run(author, "a")
+    await run(author, "b")
+    await author.write("note:n", "of the execution, and not its own", execution_id="a", workflow_id="w")
+    await pass_by(store)
+    deliveries, retention = store.ledgers.deliveries, store.ledgers.retention
+    of = {id: await retention.events(id) for id in ("a", "b")}
+    positions = [*(event.position for event in of["a"]), of["b"][0].position, store.log.head]
+    events = {event.position: event for event in await store.log.scan(0)}
+    added = [structs.replace(delivery(each, "succeeded"), event_id=events[each].id) for each in positions]
+    await deliveries.add(added)
+    await deliveries.settle([settled(each) for each in added])
+    assert await retention.blank([await archived(store, "a")]) == ["a"]
+    ids = [each.id for each in added]
+    assert [await deliveries.get(id) is not None for id in ids] == [False, False, True, True]
+    assert set(await deliveries.attempts(ids)) == set(ids[2:])
 
 
 async def test_blanking_twice_and_nothing_does_nothing(store: Store, author: Author) -> None:

@@ -458,6 +458,25 @@ async def test_what_was_archived_is_left_out_of_replays(hub: Hub, admin: Client)
         assert [got.json["event_id"] for got in receiver.arrived] == [event["id"] for event in left]
 
 
+async def test_its_deliveries_go_with_it_and_are_not_made_again(hub: Hub, admin: Client) -> None:
+    async with receiving() as receiver:
+        webhook = await admin.webhook(receiver.url, "execution.completed")
+        gone = await finished(admin)
+
+        async def delivered() -> Any:
+            return (await admin.get("/deliveries", webhook_id=webhook["id"], status="succeeded")).data
+
+        (delivery,) = await until(delivered)
+        await archive(hub, gone)
+        assert (await admin.get(f"/deliveries/{delivery['id']}")).status == 404
+        assert (await admin.get(f"/webhooks/{webhook['id']}/deliveries")).data == []
+        assert (await admin.get(f"/webhooks/{webhook['id']}/stats")).data["succeeded"] == 1
+        recovery = await admin.post(f"/webhooks/{webhook['id']}/recover", {"since": 0, "what": "undelivered"})
+        job = await until(lambda: _completed(admin, recovery.data["id"]))
+        assert job["progress"]["processed"] == 0
+        assert len(receiver.arrived) == 1
+
+
 async def _completed(client: Client, id: str) -> Any:
     job = (await client.get(f"/events/replay/{id}")).data
     return job if job["status"] == "completed" else None
