@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from executor.domain.values import Instant
 from executor.ports import CUT_OFF, Settled, latency_bucket
@@ -26,6 +27,12 @@ def answered(settled: Sequence[Settled]) -> list[Answered]:
         else:
             found[id] = (id, success, at, since or at)
     return sorted(found.values())
+
+
+def new(settled: Sequence[Settled], written: Iterable[Sequence[Any]]) -> list[Settled]:
+    """Those whose attempt, by delivery and number, was just written: settled again, it was counted before."""
+    attempts = {tuple(row) for row in written}
+    return [one for one in settled if (one.attempt.delivery_id, one.attempt.attempt) in attempts]
 
 
 def counted(settled: Sequence[Settled]) -> list[Counted]:

@@ -24,7 +24,7 @@ from executor.ports import (
     EndpointState,
     Settled,
 )
-from storage.attempts import answered, counted
+from storage.attempts import answered, counted, new
 from storage.found import MOST_CANCELLED, one_of, whole
 from storage.postgres.connection import Connection, Pool, arrays, changed, numbered
 from storage.postgres.due import Due
@@ -101,10 +101,10 @@ class PostgresDeliveries:
         ]
         async with self._pool.transaction() as connection:
             await connection.execute(_PLANNED_ANEW)
-            await connection.execute(_INSERT_ATTEMPTS, *columns(attempts, len(Attempt.__struct_fields__)))
+            written = await connection.fetch(_INSERT_ATTEMPTS, *columns(attempts, len(Attempt.__struct_fields__)))
             await connection.execute(_sql("settle"), *columns(made, 5))
             await connection.execute(_sql("answered"), *columns(answered(settled), 4))
-            await connection.execute(_sql("count_attempts"), *columns(counted(settled), 5))
+            await connection.execute(_sql("count_attempts"), *columns(counted(new(settled, written)), 5))
 
     async def release(self, claimed: Sequence[Delivery], now: Instant) -> None:
         if claimed:
@@ -251,7 +251,7 @@ SET status = 'pending', forgiven = deliveries.attempt_count, next_attempt_at = e
 WHERE deliveries.status IN ('exhausted', 'cancelled')"""
 _INSERT_ATTEMPTS: Final = (
     f"INSERT INTO attempts ({_ATTEMPT_COLUMNS}) SELECT * FROM unnest({arrays(_types(Attempt))}) "
-    "ON CONFLICT (delivery_id, attempt) DO NOTHING"
+    "ON CONFLICT (delivery_id, attempt) DO NOTHING RETURNING delivery_id, attempt"
 )
 
 

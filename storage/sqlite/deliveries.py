@@ -28,7 +28,7 @@ from executor.ports import (
     EndpointState,
     Settled,
 )
-from storage.attempts import answered, counted
+from storage.attempts import answered, counted, new
 from storage.found import MOST_CANCELLED, one_of, whole
 from storage.sqlite.due import Due
 from storage.sqlite.errors import ours
@@ -42,6 +42,7 @@ _MAX_IDS: Final = 1000
 _STATE_COLUMNS: Final = ", ".join(EndpointState.__struct_fields__)
 _ENDED: Final = frozenset({"succeeded", "exhausted", "cancelled"})
 
+_UNLESS_WRITTEN: Final = "ON CONFLICT (delivery_id, attempt) DO NOTHING RETURNING delivery_id, attempt"
 _PACED: Final = "ON CONFLICT (webhook_id) DO UPDATE SET paced_until = excluded.paced_until"
 _ANSWERED: Final = """ON CONFLICT (webhook_id) DO UPDATE
 SET last_success_at = coalesce(excluded.last_success_at, last_success_at),
@@ -198,7 +199,7 @@ def _held(claimed: Sequence[Delivery]) -> list[tuple[str, int]]:
 
 def _settle(db: sqlite3.Connection, settled: Sequence[Settled]) -> None:
     into = f"attempts({_ATTEMPT_COLUMNS})"
-    insert(db, into, [astuple(one.attempt) for one in settled], "ON CONFLICT (delivery_id, attempt) DO NOTHING")
+    written = insert(db, into, [astuple(one.attempt) for one in settled], _UNLESS_WRITTEN)
     made = [
         (one.attempt.delivery_id, one.attempt.attempt, one.status, one.next_attempt_at, one.completed_at)
         for one in settled
@@ -210,7 +211,9 @@ def _settle(db: sqlite3.Connection, settled: Sequence[Settled]) -> None:
         answered(settled),
         _ANSWERED,
     )
-    insert(db, "attempt_counts(webhook_id, hour, outcome, bucket, attempts)", counted(settled), _COUNTED)
+    insert(
+        db, "attempt_counts(webhook_id, hour, outcome, bucket, attempts)", counted(new(settled, written)), _COUNTED
+    )
 
 
 def _deliveries(db: sqlite3.Connection, ids: Sequence[str]) -> list[Delivery]:

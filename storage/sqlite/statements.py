@@ -22,15 +22,19 @@ Values = Sequence[Any]
 _MAX_ROWS: Final = 256
 
 
-def insert(connection: sqlite3.Connection, into: str, rows: Sequence[Values], on_conflict: str = "") -> None:
-    """Inserts rows `into` a table with its columns, such as `names(name, stream)`."""
+def insert(
+    connection: sqlite3.Connection, into: str, rows: Sequence[Values], on_conflict: str = ""
+) -> list[tuple[Any, ...]]:
+    """Inserts rows `into` a table with its columns, such as `names(name, stream)`; what `on_conflict` returns."""
+    returned: list[tuple[Any, ...]] = []
     for start in range(0, len(rows), _MAX_ROWS):
         chunk = rows[start : start + _MAX_ROWS]
         size, width = _padded(len(chunk)), len(chunk[0])
         flat = [value for row in chunk for value in row]
         flat.extend([None] * ((size - len(chunk)) * width))
         flat.append(len(chunk))
-        connection.execute(_insert_sql(into, size, width, on_conflict), flat)
+        returned += connection.execute(_insert_sql(into, size, width, on_conflict), flat)
+    return returned
 
 
 def select_in(connection: sqlite3.Connection, sql: str, values: Iterable[Any], *before: Any) -> list[tuple[Any, ...]]:

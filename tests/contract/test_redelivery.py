@@ -117,6 +117,14 @@ async def test_attempts_are_counted_from_an_hour_on_and_swept_before_it(
     assert [count.attempts for count in await again.counts("H", START[:13])] == [1, 1]
 
 
+async def test_an_attempt_that_is_settled_again_is_counted_once(ledger: Deliveries, again: Redelivery) -> None:
+    await add(ledger, delivery(1), delivery(2))
+    one, other = await claim(ledger)
+    await ledger.settle([settled(one, "succeeded")])
+    await ledger.settle([settled(one, "succeeded"), settled(other, "succeeded")])
+    assert await again.counts("H", START[:13]) == [AttemptCount("succeeded", latency_bucket(12), 2)]
+
+
 async def test_what_waits_is_counted_up_to_a_bound(ledger: Deliveries, again: Redelivery) -> None:
     assert await again.backlog("H", 5) == EndpointBacklog(0, None)
     await add(ledger, *(delivery(number, created_at=plus(START, number)) for number in range(1, 5)))
