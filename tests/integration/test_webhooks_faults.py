@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -210,6 +211,48 @@ async def test_stopping_lets_what_flies_land_and_says_what_it_cuts_off(hub: Worl
     state = await hub.store.ledgers.deliveries.state(created.state.id)
     assert state is not None
     assert (state.last_failure_at, state.failing_since) == (None, None), "the receiver is not to blame"
+
+
+async def limit_pages(hub: World, more: int) -> None:
+    """Lets the database grow by so many pages and no further, as a full disk would."""
+
+    def limit(database: sqlite3.Connection) -> None:
+        (count,) = database.execute("PRAGMA page_count").fetchone()
+        database.execute(f"PRAGMA max_page_count = {count + more}")
+
+    await hub.store.log.writer.run(limit)
+
+
+async def test_a_full_disk_delays_what_was_answered_and_sends_nothing_twice(
+    hub: World, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = asyncio.Event()
+
+    async def at_length(arrived: Arrived) -> web.StreamResponse:
+        await answers.wait()
+        return web.Response(text="x" * 16_000)
+
+    acme = await hub.organization("acme")
+    receiver.replies = [at_length] * 50
+    created = await hub.register(acme, receiver.url, "workflow.created", max_in_flight=50)
+    await hub.start()
+    events = [await hub.workflow(acme, f"w{number}") for number in range(50)]
+    await until(lambda: len(receiver.arrived) == 50)
+    await limit_pages(hub, 2)
+    answers.set()
+    await until(lambda: "attempts wait for the store: the disk is full" in caplog.text)
+    assert await hub.statuses(acme) == ["in_flight"] * 50
+    await limit_pages(hub, 10_000)
+
+    async def have_ended() -> bool:
+        return await hub.statuses(acme) == ["succeeded"] * 50
+
+    await until(have_ended)
+    assert sorted(each.id for each in receiver.arrived) == sorted(events)
+    assert {each.attempt_count for each in await hub.deliveries(acme)} == {1}
+    since = hub.clock.now()[: len("2026-01-31")]
+    counts = await hub.store.ledgers.redelivery.counts(created.state.id, since)
+    assert sum(count.attempts for count in counts) == 50
 
 
 async def test_dying_between_the_fact_and_its_settling_says_the_fact_once(hub: World, receiver: Receiver) -> None:
