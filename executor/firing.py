@@ -26,7 +26,7 @@ from executor.domain.execution.state import State as Execution
 from executor.domain.execution.state import initial
 from executor.domain.schedule import ScheduleRow, State
 from executor.domain.schedule_decide import Found, Refused
-from executor.domain.values import ExecutionStatus, Instant, derived_id, moment
+from executor.domain.values import ExecutionStatus, Instant, derived_id, ulid_time
 from executor.ports import (
     NEW,
     Appended,
@@ -47,7 +47,6 @@ from executor.workflows import creation_of
 _ATTEMPTS: Final = 20
 _MOST_TURNS: Final = 100
 _READ_AT_ONCE: Final = 500
-_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class _Runnable(NamedTuple):
@@ -257,9 +256,7 @@ class Firing:
 
 def _execution_id(schedule_id: str, at: Instant) -> str:
     """A ULID of the time, so that executions of a time sort beside others of then; one for each schedule and time."""
-    milliseconds = round(moment(at).timestamp() * 1000)
-    base = "".join(_ALPHABET[(milliseconds >> shift) & 31] for shift in range(45, -1, -5))
-    return derived_id(base, schedule_id, at)
+    return derived_id(ulid_time(at), schedule_id, at)
 
 
 def _unchanged(state: State, runnable: _Runnable) -> StreamAppend:

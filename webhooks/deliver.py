@@ -20,7 +20,7 @@ import msgspec
 from executor.domain.errors import Unavailable
 from executor.domain.events.webhook import Endpoint
 from executor.domain.secrets import REDACTED, redact
-from executor.domain.values import Instant, derived_id, moment
+from executor.domain.values import Instant, derived_id, moment, seconds_between
 from executor.egress import Egress, EgressError, EgressRefused, Reply
 from executor.exchange import Timings
 from executor.handle import Decide, handle
@@ -171,7 +171,8 @@ class Attempts:
         key = (state.id, state.version, await self._secrets.key_in_use(state))
         now, kept = time.monotonic(), self._kept.get(key)
         if kept is None or now >= kept[1]:
-            kept = (await self._secrets.opened(state, self._clock.now()), now + _TRUSTED_SECONDS)
+            at = self._clock.now()
+            kept = (await self._secrets.opened(state, at), now + min([_TRUSTED_SECONDS, *_until_retired(state, at)]))
             self._kept.keep(key, kept)
         return kept[0]
 
@@ -275,6 +276,12 @@ class _Sending:
 
     def _shown(self) -> str | None:
         return None if self.headers is None else _json(self.headers)
+
+
+def _until_retired(state: State, now: Instant) -> list[float]:
+    """In how many seconds each of the secrets that still sign beside the newest ends."""
+    retired = () if state.endpoint is None else state.endpoint.retired
+    return [seconds_between(now, old.expires_at) for old in retired if now < old.expires_at]
 
 
 def _hidden(headers: Mapping[str, str]) -> list[str]:

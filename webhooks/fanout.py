@@ -16,7 +16,7 @@ import msgspec
 from executor.domain.errors import Unavailable
 from executor.domain.events import Fact, Stamp
 from executor.domain.events.webhook import DeliveryExhausted, WebhookDeleted
-from executor.domain.values import Instant, derived_id
+from executor.domain.values import Instant, placed_id
 from executor.ports import CheckpointMoved, Clock, Deliveries, Delivery, EventLog, EventQuery, Recorded
 from webhooks import endpoint
 from webhooks.doorbell import Doorbell
@@ -181,9 +181,10 @@ class Fanout:
 
 
 def live(recorded: Recorded, matcher: Matcher, now: Instant) -> Delivery:
-    """The one delivery of an event to an endpoint, however often it is written."""
+    """The one delivery of an event to an endpoint, however often it is written. It was created when the event was,
+    and its id sorts as the log does."""
     return Delivery(
-        id=derived_id(recorded.id, matcher.webhook_id),
+        id=placed_id(recorded.time, recorded.position, recorded.id, matcher.webhook_id),
         organization_id=recorded.organization_id,
         webhook_id=matcher.webhook_id,
         shard=matcher.shard,
@@ -191,7 +192,7 @@ def live(recorded: Recorded, matcher: Matcher, now: Instant) -> Delivery:
         event=recorded.type,
         position=recorded.position,
         next_attempt_at=now,
-        created_at=now,
+        created_at=recorded.time,
     )
 
 

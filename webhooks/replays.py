@@ -17,7 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from executor.domain.errors import Unavailable
-from executor.domain.values import derived_id
+from executor.domain.values import placed_id
 from executor.ports import Clock, Delivery, EventLog, EventQuery, Leases, Recorded, Replay, Replays
 from webhooks.directory import Directory
 from webhooks.doorbell import Doorbell
@@ -204,7 +204,8 @@ class WebhookReplayer(WebhookJobs):
 
 def _replayed(live: Delivery, replay: Replay) -> Delivery:
     """A delivery of its own, beside the live one of that event."""
-    return replace(live, id=derived_id(replay.id, live.event_id, live.webhook_id), replay_id=replay.id)
+    id = placed_id(replay.created_at, live.position or 0, replay.id, live.event_id, live.webhook_id)
+    return replace(live, id=id, replay_id=replay.id, created_at=replay.created_at)
 
 
 def matching(replay: Replay, *, after: int, limit: int) -> EventQuery:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from executor.ports import EventQuery
 from tests.integration.forgetting import FORGETFUL
 from tests.integration.receiving import QUICK, Arrived, Receiver, World, receiving, until, world
 from webhooks.commands import Caller
-from webhooks.requests import UpdateWebhook
+from webhooks.requests import RotateSecret, UpdateWebhook
 
 _REFERENCE = """\
 import hmac
@@ -92,6 +94,34 @@ async def test_a_delivery_arrives_and_verifies_with_both_signatures(
     assert said["event_id"] == event_id
     assert said["data"]["workflow"]["name"] == "Data Processing Pipeline"
     assert "definition" not in said["data"]["workflow"]
+
+
+async def test_deliveries_stand_in_the_order_of_the_log_also_within_a_millisecond(
+    hub: World, acme: Caller, receiver: Receiver
+) -> None:
+    await hub.register(acme, receiver.url, "*")
+    await asyncio.gather(*(hub.execution(acme) for _ in range(20)))
+    await hub.quiet()
+    listed = await hub.deliveries(acme)
+    assert [each.position for each in listed] == sorted(each.position or 0 for each in listed)
+    events = {event.position: event.time for event in await hub.store.log.read(EventQuery(limit=1000))}
+    assert [each.created_at for each in listed] == [events[each.position or 0] for each in listed]
+
+
+async def test_a_retired_secret_signs_no_longer_than_it_was_said_to(
+    hub: World, acme: Caller, receiver: Receiver
+) -> None:
+    created = await hub.register(acme, receiver.url, "workflow.created")
+    rotated = await hub.webhooks.commands.rotate(acme, created.state.id, RotateSecret(overlap_seconds=1))
+    await hub.webhooks.commands.test(acme, created.state.id)
+    await until(lambda: len(receiver.arrived) == 1)
+    assert rotated.state.endpoint is not None
+    (retired,) = rotated.state.endpoint.retired
+    await until(lambda: hub.clock.now() >= retired.expires_at)
+    await hub.webhooks.commands.test(acme, created.state.id)
+    await until(lambda: len(receiver.arrived) == 2)
+    assert len(receiver.arrived[1].headers["webhook-signature"].split(" ")) == 1
+    assert verifies_by_the_standard(receiver.arrived[1], rotated.secret or "")
 
 
 async def test_an_execution_is_told_as_of_each_event(hub: World, acme: Caller, receiver: Receiver) -> None:

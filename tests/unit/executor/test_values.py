@@ -18,8 +18,10 @@ from executor.domain.values import (
     is_deep,
     is_ulid,
     moment,
+    placed_id,
     plus,
     seconds_between,
+    ulid_time,
 )
 
 NOON = Instant("2026-01-31T12:00:00.000Z")
@@ -77,6 +79,21 @@ def test_a_derived_id_is_fixed_by_what_it_is_derived_from_and_keeps_the_time() -
     assert one == derived_id(base, "a", "b")
     assert one[:10] == base[:10]
     assert len({one, derived_id(base, "ab"), derived_id(base, "a", "c"), derived_id(base, "b", "a")}) == 4
+
+
+def test_a_ulid_of_a_time_begins_with_it() -> None:
+    assert ulid_time(Instant("2016-07-30T23:54:10.259Z")) == "01ARZ3NDEK", "of the example in the specification"
+    assert ulid_time(Instant("1970-01-01T00:00:00.000Z")) == "0" * 10
+    assert ulid_time(Instant("2026-01-31T12:00:00.001Z")) > ulid_time(Instant("2026-01-31T12:00:00.000Z"))
+
+
+def test_a_placed_id_sorts_by_time_and_position_whatever_else_it_is_made_of() -> None:
+    times = [Instant("2026-01-31T12:00:00.000Z"), Instant("2026-01-31T12:00:00.001Z")]
+    placed = [placed_id(at, position, "E", f"W{position}") for at in times for position in (1, 2, 31, 32, 99_999)]
+    assert all(is_ulid(id) for id in placed)
+    assert placed == sorted(placed)
+    assert placed[0] == placed_id(times[0], 1, "E", "W1")
+    assert placed[0][14:] != placed_id(times[0], 1, "E", "W2")[14:]
 
 
 @given(st.integers(1, 200), st.floats(-1, 1), st.floats(0, 86_400), st.floats(1, 100))
