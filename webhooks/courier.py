@@ -115,7 +115,7 @@ class Courier:
             task.add_done_callback(self._landed)
 
     def _landed(self, task: asyncio.Task[None]) -> None:
-        """One that was cut off before it could say so has ended too; at the end of the process all are given back."""
+        """One that was cut off before it could say so has ended too; at the end of the process it is given back."""
         delivery = self._tasks.pop(task)
         if task.cancelled() and not self._is_giving_back:
             self._ended([_held(delivery)])
